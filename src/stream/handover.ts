@@ -1,0 +1,78 @@
+import type { Duplex } from 'node:stream'
+
+/**
+ * Keeps an `'error'` listener that does nothing on a stream for life: between two owners a reset must not end the
+ * process. What happened stays visible in `destroyed` and `errored`.
+ */
+export function guard(stream: Duplex): void {
+  stream.on('error', ignore)
+}
+
+function ignore(): void {}
+
+/** What a {@link Handshake} tells its owner. */
+export interface HandshakeListener {
+  /** Bytes may be there to `read()`, or the peer's end has come. */
+  onReadable(): void
+  /** The stream failed or was destroyed: nothing can be said any more. */
+  onClose(error: Error | undefined): void
+}
+
+/**
+ * Borrows a stream for a handshake and gives it back as it was: idle, `readableFlowing === null`, nothing lost.
+ *
+ * It reads by `'readable'` and `read()`. A stream that was ever `pause()`d does not start by `on('data')` alone, and one
+ * that was flowing drops what arrives before the next owner listens; a stream read this way does neither. Bytes that
+ * are not read wait in the stream's own bounded buffer, so backpressure reaches the peer.
+ */
+export class Handshake {
+  readonly #stream: Duplex
+  readonly #listener: HandshakeListener
+  #released = false
+
+  constructor(stream: Duplex, listener: HandshakeListener) {
+    this.#stream = stream
+    this.#listener = listener
+    guard(stream)
+    stream.on('readable', this.#onReadable)
+    stream.on('end', this.#onReadable)
+    stream.on('error', this.#onError)
+    stream.on('close', this.#onClose)
+  }
+
+  /** Whether the peer's end has come and every byte before it was read. */
+  get ended(): boolean {
+    return this.#stream.readableEnded
+  }
+
+  /** All bytes that are here, or `undefined`. */
+  read(): Uint8Array | undefined {
+    return this.#stream.read() ?? undefined
+  }
+
+  /** Puts bytes back in front. Only in the same turn as the `read()` that gave them: later the end may have passed. */
+  unread(bytes: Uint8Array): void {
+    if (bytes.length > 0 && !this.#stream.destroyed) this.#stream.unshift(bytes)
+  }
+
+  /** Takes every listener off, but for the guard. The stream is idle from the next tick on. */
+  release(): void {
+    this.#released = true
+    this.#stream.off('readable', this.#onReadable)
+    this.#stream.off('end', this.#onReadable)
+    this.#stream.off('error', this.#onError)
+    this.#stream.off('close', this.#onClose)
+  }
+
+  readonly #onReadable = (): void => this.#listener.onReadable()
+
+  readonly #onError = (error: Error): void => this.#finish(error)
+
+  readonly #onClose = (): void => this.#finish(undefined)
+
+  #finish(error: Error | undefined): void {
+    if (this.#released) return
+    this.release()
+    this.#listener.onClose(error)
+  }
+}

@@ -1,0 +1,182 @@
+import type { Duplex } from 'node:stream'
+import { Deadline } from './deadline.js'
+import { guard } from './handover.js'
+import { reset } from './reset.js'
+
+/** Options of {@link relay}. */
+export interface RelayOptions {
+  /**
+   * Milliseconds without a byte after one side has sent its FIN, then both are destroyed; 0 is never. Default 120,000:
+   * without it a peer that vanishes after a half-close holds two descriptors for ever.
+   */
+  readonly drainTimeoutMs?: number | undefined
+}
+
+/**
+ * How a relay ended. `end`: both sides sent FIN and all was delivered. `reset`: `error` (or, without one, a `destroy()`)
+ * ended one side, and was passed on to the other. `drain-timeout`: see {@link RelayOptions}. `destroyed`: by `destroy()` of the relay.
+ */
+export interface RelayEnd {
+  readonly reason: 'end' | 'reset' | 'drain-timeout' | 'destroyed'
+  readonly error?: Error | undefined
+}
+
+/**
+ * Joins two streams until both have ended, with backpressure and half-close: the FIN of one side is passed on after
+ * its last byte while the other side goes on talking. Takes both streams over, sets `allowHalfOpen` on them (a stream
+ * without it loses what is sent after the other side's FIN), and destroys them at the end.
+ */
+export function relay(a: Duplex, b: Duplex, options: RelayOptions = {}): Relay {
+  return new Relay(a, b, options)
+}
+
+/** Two streams joined by {@link relay}. */
+export class Relay {
+  /** Settles once, when both streams are done with. Never rejects. */
+  readonly closed: Promise<RelayEnd>
+
+  readonly #up: Direction
+  readonly #down: Direction
+  readonly #drainTimeoutMs: number
+  #drain: Deadline | undefined
+  #resolve: ((end: RelayEnd) => void) | undefined
+
+  /** Use {@link relay}. */
+  constructor(a: Duplex, b: Duplex, { drainTimeoutMs = 120_000 }: RelayOptions) {
+    this.closed = new Promise((resolve) => {
+      this.#resolve = resolve
+    })
+    this.#drainTimeoutMs = drainTimeoutMs
+    for (const stream of [a, b]) {
+      guard(stream)
+      stream.allowHalfOpen = true
+    }
+    this.#up = new Direction(a, b, this)
+    this.#down = new Direction(b, a, this)
+    this.#up.start()
+    this.#down.start()
+  }
+
+  /** Bytes taken from the first stream and written to the second. */
+  get bytesUp(): number {
+    return this.#up.bytes
+  }
+
+  /** Bytes taken from the second stream and written to the first. */
+  get bytesDown(): number {
+    return this.#down.bytes
+  }
+
+  /** Ends both streams at once, dropping what is under way. */
+  destroy(): void {
+    this.#finish({ reason: 'destroyed' })
+  }
+
+  /** @internal A direction has moved bytes. */
+  onProgress(): void {
+    this.#drain?.refresh()
+  }
+
+  /** @internal A direction has seen its source's FIN. */
+  onHalfClosed(): void {
+    this.#drain ??= new Deadline(this.#drainTimeoutMs, () => this.#finish({ reason: 'drain-timeout' }))
+    this.onProgress()
+  }
+
+  /** @internal A direction has delivered everything, FIN included. */
+  onDelivered(): void {
+    if (this.#up.delivered && this.#down.delivered) this.#finish({ reason: 'end' })
+  }
+
+  /** @internal A stream failed, or was destroyed before its time. */
+  onBroken(error: Error | undefined): void {
+    this.#finish({ reason: 'reset', error })
+  }
+
+  #finish(end: RelayEnd): void {
+    const resolve = this.#resolve
+    if (resolve === undefined) return
+    this.#resolve = undefined
+    this.#drain?.clear()
+    for (const direction of [this.#up, this.#down]) {
+      direction.stop()
+      if (end.reason === 'end') direction.source.destroy()
+      else reset(direction.source)
+    }
+    resolve(end)
+  }
+}
+
+/** One way of a relay: everything from `source` goes to `sink`. */
+class Direction {
+  bytes = 0
+  delivered = false
+  readonly source: Duplex
+  readonly #sink: Duplex
+  readonly #owner: Relay
+
+  constructor(source: Duplex, sink: Duplex, owner: Relay) {
+    this.source = source
+    this.#sink = sink
+    this.#owner = owner
+  }
+
+  start(): void {
+    const { source } = this
+    if (source.destroyed) {
+      // Both directions must exist before the owner may tear them down.
+      queueMicrotask(() => this.#owner.onBroken(source.errored ?? undefined))
+      return
+    }
+    source.on('error', this.#onError)
+    source.on('close', this.#onClose)
+    this.#sink.on('drain', this.#onDrain)
+    this.#sink.on('finish', this.#onFinish)
+    if (source.readableEnded) {
+      this.#onEnd()
+      return
+    }
+    source.on('data', this.#onData)
+    source.on('end', this.#onEnd)
+    source.resume()
+  }
+
+  stop(): void {
+    const { source } = this
+    source.off('error', this.#onError)
+    source.off('close', this.#onClose)
+    source.off('data', this.#onData)
+    source.off('end', this.#onEnd)
+    this.#sink.off('drain', this.#onDrain)
+    this.#sink.off('finish', this.#onFinish)
+  }
+
+  readonly #onData = (chunk: Uint8Array): void => {
+    this.bytes += chunk.length
+    this.#owner.onProgress()
+    if (!this.#sink.write(chunk)) this.source.pause()
+  }
+
+  readonly #onDrain = (): void => {
+    this.#owner.onProgress()
+    this.source.resume()
+  }
+
+  readonly #onEnd = (): void => {
+    this.#owner.onHalfClosed()
+    this.#sink.end()
+  }
+
+  readonly #onFinish = (): void => {
+    this.delivered = true
+    this.#owner.onDelivered()
+  }
+
+  readonly #onError = (error: Error): void => this.#owner.onBroken(error)
+
+  readonly #onClose = (): void => {
+    // A stream that has read and written its last closes by itself while the other one still flushes.
+    const { source } = this
+    if (!(source.readableEnded && source.writableFinished)) this.#owner.onBroken(source.errored ?? undefined)
+  }
+}
