@@ -2,7 +2,7 @@ import type { Address } from './address.js'
 import { isPort } from './arguments.js'
 import { ReplyCode } from './constants.js'
 import { SocksError } from './errors.js'
-import { formatIPv4, formatIPv6, isIPv4Mapped, parseIPv4, parseIPv6 } from './ip.js'
+import { formatIPv4, formatIPv6, isIPv4Mapped, parseIP } from './ip.js'
 
 /**
  * Where a request wants to go, parsed once: the only form that rules, resolver, dialer, logs and replies ever see.
@@ -43,8 +43,8 @@ export function parseDestination(host: string, port: number): Destination {
   if (host.startsWith('[') && host.endsWith(']')) return ipv6Destination(host.slice(1, -1), port)
   if (host.includes(':')) return ipv6Destination(host, port)
   const name = host.endsWith('.') ? host.slice(0, -1) : host
-  const ipv4 = parseIPv4(name)
-  if (ipv4 !== undefined) return destination('ipv4', formatIPv4(ipv4), port)
+  const literal = canonicalIP(name)
+  if (literal !== undefined) return destination(literal.type, literal.host, port)
   checkName(name)
   return destination('domain', name.toLowerCase(), port)
 }
@@ -55,11 +55,19 @@ export function toDestination({ type, host, port }: Address): Destination {
   return type === 'ipv6' ? ipv6Destination(host, port) : parseDestination(host, port)
 }
 
+/** An IP literal in canonical form, IPv4 where it is IPv4-mapped; `undefined` for anything else, zones included. */
+export function canonicalIP(text: string): { readonly type: 'ipv4' | 'ipv6'; readonly host: string } | undefined {
+  const bytes = parseIP(text)
+  if (bytes === undefined) return undefined
+  if (bytes.length === 4) return { type: 'ipv4', host: formatIPv4(bytes) }
+  if (isIPv4Mapped(bytes)) return { type: 'ipv4', host: formatIPv4(bytes, 12) }
+  return { type: 'ipv6', host: formatIPv6(bytes) }
+}
+
 function ipv6Destination(text: string, port: number): Destination {
-  const bytes = parseIPv6(text)
-  if (bytes === undefined) throw invalidHost('malformed IPv6 address')
-  if (isIPv4Mapped(bytes)) return destination('ipv4', formatIPv4(bytes, 12), port)
-  return destination('ipv6', formatIPv6(bytes), port)
+  const literal = text.includes(':') ? canonicalIP(text) : undefined
+  if (literal === undefined) throw invalidHost('malformed IPv6 address')
+  return destination(literal.type, literal.host, port)
 }
 
 function checkName(name: string): void {

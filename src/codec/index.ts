@@ -10,7 +10,7 @@ export {
 } from './client-session.js'
 export { AddressType, AUTH_VERSION, AuthStatus, Command, Method, ReplyCode, VERSION } from './constants.js'
 export type { Decoded } from './decoded.js'
-export { type Destination, parseDestination, toDestination } from './destination.js'
+export { canonicalIP, type Destination, parseDestination, toDestination } from './destination.js'
 export { isSocksError, SOCKS_ERROR_CODES, SocksError, type SocksErrorCode, type SocksErrorDetails } from './errors.js'
 export {
   decodeGreeting,

@@ -48,6 +48,10 @@ const IPV4: readonly Range[] = [
 
 const IPV6: readonly Range[] = [
   range('fd00:ec2::254', 128, 'metadata'), // AWS
+  range('fd00:ec2::23', 128, 'metadata'), // AWS, pod identity
+  range('fd20:ce::254', 128, 'metadata'), // Google
+  range('fd00:c1::a9fe:a9fe', 128, 'metadata'), // Oracle
+  range('fd00:42::42', 128, 'metadata'), // Scaleway
   range('::', 128, 'unspecified'),
   range('::1', 128, 'loopback'),
   range('64:ff9b:1::', 48, 'private'),

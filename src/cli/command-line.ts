@@ -1,0 +1,64 @@
+import { readFileSync } from 'node:fs'
+
+/** A wrong command line: one clear line on stderr, exit code 2. */
+export class UsageError extends Error {}
+
+/** Where a command reads and writes. */
+export interface Streams {
+  readonly stdout: NodeJS.WritableStream
+  readonly stderr: NodeJS.WritableStream
+}
+
+/** What `--listen` may say: `HOST:PORT`, `[IPv6]:PORT` or `PORT`. @throws UsageError */
+export function parseListen(text: string): { host: string; port: number } {
+  const match = /^(?:(?:\[([^\]]+)\]|([^:[\]]+)):)?([0-9]{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (match === null || port > 65_535) throw new UsageError(`--listen takes HOST:PORT, got ${JSON.stringify(text)}`)
+  return { host: match[1] ?? match[2] ?? '127.0.0.1', port }
+}
+
+/** `NAME:PASSWORD`, split at the first colon. The text is a secret: no error repeats it. @throws UsageError */
+export function parseUser(text: string, source: string): readonly [name: string, password: string] {
+  const colon = text.indexOf(':')
+  if (colon < 1) throw new UsageError(`${source}: expected NAME:PASSWORD`)
+  const name = text.slice(0, colon)
+  const password = text.slice(colon + 1)
+  if ([name, password].some((part) => Buffer.byteLength(part) > 255)) {
+    throw new UsageError(`${source}: a name and a password are at most 255 bytes each`)
+  }
+  return [name, password]
+}
+
+/** A file of `NAME:PASSWORD` lines; empty lines and those that begin with `#` are skipped. @throws UsageError */
+export function readUsers(path: string): (readonly [name: string, password: string])[] {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new UsageError(`--users: cannot read ${path} (${errorCode(error)})`)
+  }
+  return text.split('\n').flatMap((line, index) => {
+    const user = line.replace(/\r$/, '')
+    return user === '' || user.startsWith('#') ? [] : [parseUser(user, `--users: ${path}, line ${index + 1}`)]
+  })
+}
+
+/** A positive number of seconds as milliseconds; 0 is no limit. @throws UsageError */
+export function parseSeconds(text: string, option: string): number {
+  const ms = Number(text) * 1000
+  if (text.trim() === '' || !(ms >= 0 && ms <= 0x7fff_ffff)) throw new UsageError(`${option} takes a number of seconds`)
+  return ms
+}
+
+/** One of a list of words. @throws UsageError */
+export function oneOf<T extends string>(text: string, words: readonly T[], option: string): T {
+  const word = words.find((candidate) => candidate === text)
+  if (word === undefined) throw new UsageError(`${option} takes ${words.join('|')}, got ${JSON.stringify(text)}`)
+  return word
+}
+
+/** System error code, or the message where there is none. */
+export function errorCode(error: unknown): string {
+  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined
+  return typeof code === 'string' ? code : String(error instanceof Error ? error.message : error)
+}

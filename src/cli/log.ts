@@ -1,0 +1,72 @@
+import { isSocksError } from '../codec/index.js'
+import type { ClosedInfo, SocksServer } from '../server/index.js'
+
+/** What `--log` may say. */
+export const LOG_FORMATS = ['text', 'json', 'none'] as const
+
+/**
+ * Writes what a server does to a stream. `text`: a line for each denial and error. `json`: a line for each event.
+ * Names that clients choose are quoted, so that they cannot forge a line.
+ */
+export function logServer(server: SocksServer, format: (typeof LOG_FORMATS)[number], out: NodeJS.WritableStream): void {
+  if (format === 'none') return
+  const write = format === 'json' ? jsonLine : textLine
+  const log = (event: string, fields: Fields): void => {
+    const line = write(event, fields)
+    if (line !== undefined) out.write(`${line}\n`)
+  }
+  if (format === 'json') {
+    server.on('session', ({ id, clientAddress, clientPort }) => log('session', { id, client: clientAddress, clientPort }))
+    server.on('request', ({ session, destination }) => log('request', { id: session.id, ...target(destination) }))
+    server.on('established', ({ session, bound }) =>
+      log('established', { id: session.id, boundHost: bound.host, boundPort: bound.port }),
+    )
+  }
+  server.on('closed', (info) => log('closed', closedFields(info)))
+  // What concerns a session is told when it closes; here are the listener's own failures and those of hooks.
+  server.on('error', (error, session) => {
+    if (session === undefined) log('error', { error: describe(error) })
+    else if (isSocksError(error) && error.cause instanceof Error) {
+      log('error', { id: session.id, error: describe(error.cause) })
+    }
+  })
+}
+
+type Fields = Readonly<Record<string, string | number | undefined>>
+
+function closedFields({ session, identity, destination, error, ...info }: ClosedInfo): Fields {
+  const username: unknown = identity?.username
+  return {
+    id: session.id,
+    client: session.clientAddress,
+    clientPort: session.clientPort,
+    user: typeof username === 'string' ? username : undefined,
+    ...(destination === undefined ? {} : target(destination)),
+    bytesUp: info.bytesUp,
+    bytesDown: info.bytesDown,
+    durationMs: Math.round(info.durationMs),
+    reason: info.reason,
+    error: error === undefined ? undefined : describe(error),
+  }
+}
+
+function target({ host, port }: { readonly host: string; readonly port: number }): Fields {
+  return { host, port }
+}
+
+function describe(error: Error): string {
+  const code: unknown = Reflect.get(error, 'code')
+  return typeof code === 'string' ? `${code}: ${error.message}` : error.message
+}
+
+function jsonLine(event: string, fields: Fields): string {
+  return JSON.stringify({ time: new Date().toISOString(), event, ...fields })
+}
+
+function textLine(event: string, { client, user, host, port, error }: Fields): string | undefined {
+  if (error === undefined) return undefined
+  const who = [client ?? '-', ...(user === undefined ? [] : [JSON.stringify(user)])].join(' ')
+  const where = host === undefined ? '' : ` -> ${host}:${port}`
+  const what = String(error).replaceAll(/\p{Cc}+/gu, ' ')
+  return `${new Date().toISOString()} ${event} ${who}${where} ${what}`
+}

@@ -1,0 +1,3 @@
+// tubesock: the front door.
+
+export * from './server/index.js'

@@ -1,0 +1,74 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { invalidArgument, outOfRange } from '../codec/arguments.js'
+import { credentialsFromText, Method } from '../codec/index.js'
+import type { Session } from './session.js'
+
+/** "No authentication required", RFC 1928 method 00. */
+export interface NoAuthMethod {
+  readonly type: 'no-auth'
+  readonly code: typeof Method.noAuth
+}
+
+/** Username and password, RFC 1929, RFC 1928 method 02. */
+export interface UserPassMethod {
+  readonly type: 'user-pass'
+  readonly code: typeof Method.userPass
+  readonly verify: Verifier
+}
+
+/** A way for a client to say who it is: made by {@link noAuth} or {@link userPass}. */
+export type AuthMethod = NoAuthMethod | UserPassMethod
+
+/**
+ * Judges credentials. `true` admits as `{ username }`, an object admits as that identity; anything else, a throw or a
+ * rejection denies. `session.signal` aborts when the client is gone.
+ */
+export type Verifier = (username: string, password: string, session: Session) => unknown
+
+/** Everybody may come in. The default. */
+export function noAuth(): NoAuthMethod {
+  return { type: 'no-auth', code: Method.noAuth }
+}
+
+/**
+ * Username and password by RFC 1929. Credentials that are not UTF-8 are refused without asking.
+ * @param users a {@link Verifier}, or the passwords by name, which are compared in constant time.
+ * @throws TypeError for anything else; RangeError for a name or password over 255 bytes, which could never match.
+ */
+export function userPass(users: Verifier | Readonly<Record<string, string>>): UserPassMethod {
+  return {
+    type: 'user-pass',
+    code: Method.userPass,
+    verify: typeof users === 'function' ? users : tableVerifier(users),
+  }
+}
+
+/** Names are looked up and passwords compared as digests, so that time tells neither a prefix nor which names exist. */
+function tableVerifier(users: Readonly<Record<string, string>>): Verifier {
+  if (typeof users !== 'object' || users === null) throw invalidArgument('userPass takes a function or an object')
+  const passwords = new Map<string, Buffer>()
+  for (const [name, password] of Object.entries(users)) {
+    if (typeof password !== 'string') throw invalidArgument('passwords must be strings')
+    assertFits(name, password)
+    passwords.set(digest(name).toString('base64'), digest(password))
+  }
+  const nobody = digest('')
+  return (username, password) => {
+    const expected = passwords.get(digest(username).toString('base64'))
+    const matches = timingSafeEqual(digest(password), expected ?? nobody)
+    return matches && expected !== undefined
+  }
+}
+
+function assertFits(name: string, password: string): void {
+  try {
+    credentialsFromText(name, password)
+  } catch {
+    // Said anew: the name is the application's to print, not ours.
+    throw outOfRange('a username and a password are at most 255 bytes of UTF-8 each')
+  }
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text, 'utf8').digest()
+}

@@ -1,0 +1,112 @@
+import { connect, type LookupFunction, Socket as NetSocket, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type Address, encodeAddress, parseDestination, UNSPECIFIED_ADDRESS } from '../codec/index.js'
+import { guard } from '../stream/handover.js'
+
+/** A resolved address that the policies have allowed. */
+export interface Candidate {
+  readonly type: 'ipv4' | 'ipv6'
+  /** Canonical IP literal. */
+  readonly host: string
+  readonly port: number
+}
+
+/**
+ * Connects to the first candidate that answers, by Node's own "happy eyeballs"; no other address is ever dialed.
+ * @param host the name that the candidates were resolved from.
+ * Rejects with the system error (an `AggregateError` of several), or with the signal's reason.
+ */
+export function dialDirect(
+  candidates: readonly Candidate[],
+  host: string,
+  localAddress: string | undefined,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const [first] = candidates
+  if (first === undefined) throw new TypeError('no candidate to dial')
+  const several = candidates.length > 1
+  const socket = connect({
+    host: several ? host : first.host,
+    port: first.port,
+    ...(several ? { autoSelectFamily: true, lookup: fixedLookup(candidates) } : { autoSelectFamily: false }),
+    ...(localAddress === undefined ? {} : { localAddress }),
+    noDelay: true,
+    keepAlive: true,
+    allowHalfOpen: true,
+  })
+  return whenConnected(socket, signal)
+}
+
+/**
+ * Resolves when a stream of the application's own dialer can carry data: at once, unless it is a socket that is still
+ * connecting or shaking hands over TLS. Rejects when it fails first; it is then destroyed.
+ */
+export function whenConnected<T extends Duplex>(stream: T, signal: AbortSignal): Promise<T> {
+  guard(stream)
+  return new Promise((resolve, reject) => {
+    const event = pendingEvent(stream)
+    if (signal.aborted || stream.destroyed) {
+      stream.destroy()
+      reject(signal.aborted ? signal.reason : (stream.errored ?? closedEarly()))
+      return
+    }
+    if (event === undefined) {
+      resolve(stream)
+      return
+    }
+    const settle = (act: () => void): void => {
+      stream.off(event, onConnect)
+      stream.off('error', onError)
+      stream.off('close', onClose)
+      signal.removeEventListener('abort', onAbort)
+      act()
+    }
+    const onConnect = (): void => settle(() => resolve(stream))
+    const onError = (error: Error): void => settle(() => reject(error))
+    const onClose = (): void => settle(() => reject(closedEarly()))
+    const onAbort = (): void => {
+      settle(() => reject(signal.reason))
+      stream.destroy()
+    }
+    stream.on(event, onConnect)
+    stream.on('error', onError)
+    stream.on('close', onClose)
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+}
+
+/** BND of a tunnel: what the dialer says, else the near end of a TCP socket, else 0.0.0.0:0. */
+export function boundOf(stream: Duplex, told?: { readonly host: string; readonly port: number }): Address {
+  const { host, port } = told ?? localEnd(stream)
+  if (host === undefined || port === undefined) return UNSPECIFIED_ADDRESS
+  try {
+    const bound = parseDestination(host, port)
+    encodeAddress(bound)
+    return bound
+  } catch {
+    // A Unix socket's path, or a dialer's own idea of an address.
+    return UNSPECIFIED_ADDRESS
+  }
+}
+
+function localEnd(stream: Duplex): { host?: string | undefined; port?: number | undefined } {
+  return stream instanceof NetSocket ? { host: stream.localAddress, port: stream.localPort } : {}
+}
+
+/** Which event says that a socket is ready; `undefined` when it is, or is no socket. */
+function pendingEvent(stream: Duplex): 'connect' | 'secureConnect' | undefined {
+  if (!(stream instanceof NetSocket)) return undefined
+  // TLSSocket tells this in a property that its type does not name.
+  if (Reflect.get(stream, 'secureConnecting') === true) return 'secureConnect'
+  return stream.connecting ? 'connect' : undefined
+}
+
+function closedEarly(): Error {
+  return Object.assign(new Error('the stream was closed before it was connected'), { code: 'ECONNRESET' })
+}
+
+/** A resolver that answers with what was checked, so that nothing is looked up twice. */
+function fixedLookup(candidates: readonly Candidate[]): LookupFunction {
+  const addresses = candidates.map(({ type, host }) => ({ address: host, family: type === 'ipv4' ? 4 : 6 }))
+  return (_hostname, _options, callback) => callback(null, addresses)
+}

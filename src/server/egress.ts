@@ -1,0 +1,54 @@
+import { type AddressKind, classifyIP, parseIP } from '../codec/index.js'
+
+/** A resolved address that is about to be dialed. */
+export interface EgressCandidate {
+  readonly type: 'ipv4' | 'ipv6'
+  /** Canonical IP literal. */
+  readonly host: string
+  readonly port: number
+  /** What the address is for; one that embeds an IPv4 address (mapped, NAT64, 6to4) is of the kind of that one. */
+  readonly kind: AddressKind
+}
+
+/**
+ * Judges each resolved address after DNS; what is judged is what is dialed. Only `true` allows; a throw denies.
+ * The function's `name` stands in the error of a denial.
+ */
+export type EgressPolicy = (candidate: EgressCandidate) => boolean
+
+const LOCAL_KINDS: ReadonlySet<AddressKind> = new Set<AddressKind>([
+  'loopback',
+  'link-local',
+  'unspecified',
+  'multicast',
+  'broadcast',
+  'metadata',
+])
+
+/** Ready-made policies. */
+export const egress = {
+  /** Every address. */
+  any: (): EgressPolicy => named('any', () => true),
+  /** Everything but the proxy host's own loopback, link-local (cloud metadata), unspecified, multicast and broadcast addresses. */
+  noLocal: (): EgressPolicy => named('noLocal', ({ kind }) => !LOCAL_KINDS.has(kind)),
+  /** Public unicast addresses alone. */
+  publicOnly: (): EgressPolicy => named('publicOnly', ({ kind }) => kind === 'public'),
+} as const
+
+const ANY = egress.any()
+const NO_LOCAL = egress.noLocal()
+
+/** The policy where none was given: a loopback client may reach anything, every other client what is not local to the proxy. */
+export function defaultEgress(clientAddress: string | undefined): EgressPolicy {
+  return clientAddress !== undefined && isLoopback(clientAddress) ? ANY : NO_LOCAL
+}
+
+/** Whether an IP literal is a loopback address, in any of its forms. */
+export function isLoopback(address: string): boolean {
+  const bytes = parseIP(address)
+  return bytes !== undefined && classifyIP(bytes) === 'loopback'
+}
+
+function named(name: string, policy: EgressPolicy): EgressPolicy {
+  return Object.defineProperty(policy, 'name', { value: name })
+}

@@ -1,0 +1,42 @@
+import { networkInterfaces } from 'node:os'
+import { classifyIP, parseDestination, parseIP } from '../codec/index.js'
+
+/**
+ * The listeners of the front doors that share one way out. A proxy that dials itself can be made to do so for ever, and
+ * its own requests would come from loopback, where more is allowed.
+ */
+export class OwnAddresses {
+  readonly #listeners = new Map<string, { readonly host: string; readonly port: number }>()
+
+  /** Adds a listener by its bound address. */
+  add(host: string, port: number): void {
+    this.#listeners.set(`${host} ${port}`, { host: parseDestination(host, port).host, port })
+  }
+
+  /** Removes a listener that was added with the same address. */
+  remove(host: string, port: number): void {
+    this.#listeners.delete(`${host} ${port}`)
+  }
+
+  /** Whether dialing `host` (a canonical IP literal) and `port` would reach one of the listeners. */
+  has(host: string, port: number): boolean {
+    for (const listener of this.#listeners.values()) {
+      if (listener.port !== port) continue
+      if (listener.host === host) return true
+      if (isWildcard(listener.host) && isOwn(host)) return true
+    }
+    return false
+  }
+}
+
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
+}
+
+function isOwn(host: string): boolean {
+  const bytes = parseIP(host)
+  if (bytes !== undefined && ['loopback', 'unspecified'].includes(classifyIP(bytes))) return true
+  return Object.values(networkInterfaces())
+    .flat()
+    .some((entry) => entry?.address === host)
+}

@@ -1,0 +1,43 @@
+import { isSocksError, ReplyCode, replyError, type SocksError } from '../codec/index.js'
+
+// System error -> REP, in one table. Of several failed attempts (AggregateError) the code that stands first here is the
+// one to tell: an address that refused says more than one that could not be reached, and that more than one that was silent.
+const CODES: readonly (readonly [replyCode: number, errors: readonly string[]])[] = [
+  [ReplyCode.notAllowed, ['EACCES', 'EPERM']],
+  // A reset while connecting is how some stacks refuse.
+  [ReplyCode.connectionRefused, ['ECONNREFUSED', 'ECONNRESET']],
+  [
+    ReplyCode.hostUnreachable,
+    ['EHOSTUNREACH', 'EHOSTDOWN', 'ENOTFOUND', 'ENODATA', 'EAI_AGAIN', 'EAI_FAIL', 'EAI_NODATA', 'EAI_NONAME'],
+  ],
+  [ReplyCode.networkUnreachable, ['ENETUNREACH', 'ENETDOWN']],
+  [ReplyCode.ttlExpired, ['ETIMEDOUT', 'ERR_SOCKET_CONNECTION_TIMEOUT']],
+  [ReplyCode.addressTypeNotSupported, ['EAFNOSUPPORT']],
+]
+
+/** The REP byte that tells a client of `error`; 01 for everything that has no better one. */
+export function replyCodeOf(error: unknown): number {
+  if (isSocksError(error)) return error.replyCode ?? ReplyCode.generalFailure
+  const codes = errorCodes(error)
+  for (const [replyCode, known] of CODES) if (codes.some((code) => matches(code, known))) return replyCode
+  return ReplyCode.generalFailure
+}
+
+/** A failed dial as the one error class, with the system's own as `cause`. */
+export function dialError(error: unknown, target: string): SocksError {
+  if (isSocksError(error)) return error
+  const codes = errorCodes(error)
+  const detail = codes.length === 0 ? '' : ` (${[...new Set(codes)].join(', ')})`
+  return replyError(replyCodeOf(error), `cannot connect to ${target}${detail}`, { target, cause: error })
+}
+
+function matches(code: string, known: readonly string[]): boolean {
+  return known.includes(code) || (code.startsWith('EAI_') && known.includes('ENOTFOUND'))
+}
+
+function errorCodes(error: unknown): string[] {
+  if (error instanceof AggregateError) return error.errors.flatMap(errorCodes)
+  if (!(error instanceof Error)) return []
+  const code: unknown = Reflect.get(error, 'code')
+  return typeof code === 'string' ? [code] : []
+}

@@ -1,0 +1,41 @@
+import { type LookupAddress, type LookupOptions, lookup as systemLookup } from 'node:dns'
+import { canonicalIP, type Destination } from '../codec/index.js'
+import type { Candidate } from './dial.js'
+
+/** The signature of `dns.lookup`, as `net.connect` takes it. Either shape of answer will do. */
+export type Lookup = (
+  hostname: string,
+  options: LookupOptions,
+  callback: (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void,
+) => void
+
+/** The addresses of a destination, canonical and without repeats; a literal is its own. Rejects with the resolver's error. */
+export async function resolveDestination(
+  destination: Destination,
+  lookup: Lookup = defaultLookup,
+): Promise<Candidate[]> {
+  const { type, host, port } = destination
+  if (type !== 'domain') return [{ type, host, port }]
+  const answer = await new Promise<unknown>((resolve, reject) => {
+    lookup(host, { all: true }, (error, addresses) => (error ? reject(error) : resolve(addresses)))
+  })
+  const candidates = new Map<string, Candidate>()
+  for (const address of addressesOf(answer)) {
+    // Zones, and whatever else a resolver may return that is no IP literal: no rule could judge it.
+    const literal = canonicalIP(address)
+    if (literal !== undefined) candidates.set(literal.host, { ...literal, port })
+  }
+  if (candidates.size > 0) return [...candidates.values()]
+  throw Object.assign(new Error(`no usable address for ${host}`), { code: 'ENOTFOUND' })
+}
+
+/** Address texts of what a resolver answered, one or a list; nothing of it is trusted yet. */
+function addressesOf(answer: unknown): string[] {
+  const entries: unknown[] = Array.isArray(answer) ? answer : [answer]
+  return entries
+    .map((entry): unknown => (typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'address') : entry))
+    .filter((address) => typeof address === 'string')
+}
+
+const defaultLookup: Lookup = (hostname, options, callback) =>
+  systemLookup(hostname, { ...options, all: true }, (error, addresses) => callback(error, addresses ?? []))
