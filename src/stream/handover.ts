@@ -2,10 +2,10 @@ import type { Duplex } from 'node:stream'
 
 /**
  * Keeps an `'error'` listener that does nothing on a stream for life: between two owners a reset must not end the
- * process. What happened stays visible in `destroyed` and `errored`.
+ * process. What happened stays visible in `destroyed` and `errored`. A stream that has one gets no second.
  */
 export function guard(stream: Duplex): void {
-  stream.on('error', ignore)
+  if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
 }
 
 function ignore(): void {}
