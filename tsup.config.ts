@@ -6,6 +6,7 @@ export default defineConfig({
     index: 'src/index.ts',
     codec: 'src/codec/index.ts',
     server: 'src/server/index.ts',
+    client: 'src/client/index.ts',
     cli: 'src/cli/main.ts',
   },
   format: 'esm',

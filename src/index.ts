@@ -1,3 +1,4 @@
 // tubesock: the front door.
 
+export * from './client/index.js'
 export * from './server/index.js'

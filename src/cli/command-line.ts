@@ -3,17 +3,11 @@ import { readFileSync } from 'node:fs'
 /** A wrong command line: one clear line on stderr, exit code 2. */
 export class UsageError extends Error {}
 
-/** Where a command reads and writes. */
-export interface Streams {
-  readonly stdout: NodeJS.WritableStream
-  readonly stderr: NodeJS.WritableStream
-}
-
 /** What `--listen` may say: `HOST:PORT`, `[IPv6]:PORT` or `PORT`. @throws UsageError */
 export function parseListen(text: string): { host: string; port: number } {
   const match = /^(?:(?:\[([^\]]+)\]|([^:[\]]+)):)?([0-9]{1,5})$/.exec(text)
   const port = Number(match?.[3])
-  if (match === null || port > 65_535) throw new UsageError(`--listen takes HOST:PORT, got ${JSON.stringify(text)}`)
+  if (match === null || port > 65_535) throw new UsageError('--listen takes HOST:PORT, [IPv6]:PORT or PORT')
   return { host: match[1] ?? match[2] ?? '127.0.0.1', port }
 }
 
@@ -37,10 +31,22 @@ export function readUsers(path: string): (readonly [name: string, password: stri
   } catch (error) {
     throw new UsageError(`--users: cannot read ${path} (${errorCode(error)})`)
   }
-  return text.split('\n').flatMap((line, index) => {
-    const user = line.replace(/\r$/, '')
-    return user === '' || user.startsWith('#') ? [] : [parseUser(user, `--users: ${path}, line ${index + 1}`)]
-  })
+  // Some editors begin a file with a byte order mark, which is no part of the first name.
+  return text
+    .replace(/^\ufeff/, '')
+    .split('\n')
+    .flatMap((line, index) => {
+      const user = line.replace(/\r$/, '')
+      return user === '' || user.startsWith('#') ? [] : [parseUser(user, `--users: ${path}, line ${index + 1}`)]
+    })
+}
+
+/** Proxies given as options, else those of `TUBESOCK_PROXY`: a list separated by blanks or commas. Several are a chain. */
+export function proxyUrls(
+  given: readonly string[],
+  env: { readonly [name: string]: string | undefined },
+): readonly string[] {
+  return given.length > 0 ? given : (env.TUBESOCK_PROXY ?? '').split(/[\s,]+/).filter((url) => url !== '')
 }
 
 /** A positive number of seconds as milliseconds; 0 is no limit. @throws UsageError */

@@ -16,7 +16,9 @@ export function logServer(server: SocksServer, format: (typeof LOG_FORMATS)[numb
     if (line !== undefined) out.write(`${line}\n`)
   }
   if (format === 'json') {
-    server.on('session', ({ id, clientAddress, clientPort }) => log('session', { id, client: clientAddress, clientPort }))
+    server.on('session', ({ id, clientAddress, clientPort }) =>
+      log('session', { id, client: clientAddress, clientPort }),
+    )
     server.on('request', ({ session, destination }) => log('request', { id: session.id, ...target(destination) }))
     server.on('established', ({ session, bound }) =>
       log('established', { id: session.id, boundHost: bound.host, boundPort: bound.port }),
@@ -60,13 +62,27 @@ function describe(error: Error): string {
 }
 
 function jsonLine(event: string, fields: Fields): string {
-  return JSON.stringify({ time: new Date().toISOString(), event, ...fields })
+  return quoted({ time: new Date().toISOString(), event, ...fields })
 }
 
-function textLine(event: string, { client, user, host, port, error }: Fields): string | undefined {
+function textLine(event: string, { client, user, host, port, reason, error }: Fields): string | undefined {
   if (error === undefined) return undefined
-  const who = [client ?? '-', ...(user === undefined ? [] : [JSON.stringify(user)])].join(' ')
+  // A client that had asked for nothing loses nothing when the server stops.
+  if (reason === 'shutdown' && host === undefined) return undefined
+  const who = [client ?? '-', ...(user === undefined ? [] : [quoted(user)])].join(' ')
   const where = host === undefined ? '' : ` -> ${host}:${port}`
-  const what = String(error).replaceAll(/\p{Cc}+/gu, ' ')
+  const what = String(error).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ')
   return `${new Date().toISOString()} ${event} ${who}${where} ${what}`
+}
+
+/** As JSON that stays on one line and steers no terminal: JSON leaves C1 controls, separators and bidi marks as they are. */
+function quoted(value: unknown): string {
+  return JSON.stringify(value).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escapeUnits)
+}
+
+function escapeUnits(text: string): string {
+  return text
+    .split('')
+    .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+    .join('')
 }

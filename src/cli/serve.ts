@@ -1,7 +1,18 @@
 import { parseArgs } from 'node:util'
+import { SocksClient } from '../client/index.js'
 import { isSocksError } from '../codec/index.js'
 import { createSocksServer, egress, type SocksServer, userPass } from '../server/index.js'
-import { errorCode, oneOf, parseListen, parseSeconds, parseUser, readUsers, type Streams, UsageError } from './command-line.js'
+import {
+  errorCode,
+  oneOf,
+  parseListen,
+  parseSeconds,
+  parseUser,
+  proxyUrls,
+  readUsers,
+  UsageError,
+} from './command-line.js'
+import type { CommandIo } from './io.js'
 import { LOG_FORMATS, logServer } from './log.js'
 
 export const SERVE_USAGE = `tubesock serve [options]
@@ -10,6 +21,8 @@ export const SERVE_USAGE = `tubesock serve [options]
   --user NAME:PASSWORD         admit this user; may be repeated
   --users FILE                 admit the users of a file, a NAME:PASSWORD a line
   --egress any|no-local|public what may be reached [loopback clients: any, others: no-local]
+  --upstream URL               go out through this proxy; repeated: a chain
+                               [TUBESOCK_PROXY, a list separated by blanks or commas]
   --handshake-timeout SECONDS  from accept to complete request [10]
   --allow-anonymous            serve anybody on an address that others can reach
   --log text|json|none         on stderr; text: denials and errors only [text]
@@ -24,8 +37,8 @@ const EGRESS = { any: egress.any, 'no-local': egress.noLocal, public: egress.pub
  * `tubesock serve`: serves until SIGTERM or SIGINT, then lets tunnels finish; a second signal ends them at once.
  * Resolves to the exit code. @throws UsageError
  */
-export async function serve(argv: readonly string[], { stdout, stderr }: Streams): Promise<number> {
-  const { server, where, format } = configure(argv)
+export async function serve(argv: readonly string[], { stdout, stderr, env }: CommandIo = process): Promise<number> {
+  const { server, where, format } = configure(argv, env)
   logServer(server, format, stderr)
   const stopped = stopOnSignals(server)
   try {
@@ -39,7 +52,7 @@ export async function serve(argv: readonly string[], { stdout, stderr }: Streams
   return 0
 }
 
-function configure(argv: readonly string[]) {
+function configure(argv: readonly string[], env: CommandIo['env']) {
   const { values } = parseArgs({
     args: [...argv],
     options: {
@@ -47,6 +60,7 @@ function configure(argv: readonly string[]) {
       user: { type: 'string', multiple: true, default: [] },
       users: { type: 'string' },
       egress: { type: 'string' },
+      upstream: { type: 'string', multiple: true, default: [] },
       'handshake-timeout': { type: 'string', default: '10' },
       'allow-anonymous': { type: 'boolean', default: false },
       log: { type: 'string', default: 'text' },
@@ -59,14 +73,31 @@ function configure(argv: readonly string[]) {
   // A file without users must not open the door to everybody.
   const wantsUsers = values.users !== undefined || users.length > 0
   if (wantsUsers && users.length === 0) throw new UsageError('--users: the file names no user')
-  const policy = values.egress === undefined ? undefined : oneOf(values.egress, ['any', 'no-local', 'public'], '--egress')
+  const policy =
+    values.egress === undefined ? undefined : oneOf(values.egress, ['any', 'no-local', 'public'], '--egress')
+  const upstream = proxyUrls(values.upstream, env)
+  if (upstream.length > 0 && policy !== undefined) {
+    throw new UsageError(
+      '--egress judges what is dialed from here; with --upstream (or TUBESOCK_PROXY) the proxy dials',
+    )
+  }
   const server = createSocksServer({
+    dial: upstream.length > 0 ? upstreamDialer(upstream) : undefined,
     auth: wantsUsers ? userPass(Object.fromEntries(users)) : undefined,
     egress: policy === undefined ? undefined : EGRESS[policy](),
     handshakeTimeoutMs: parseSeconds(values['handshake-timeout'], '--handshake-timeout'),
     allowAnonymous: values['allow-anonymous'],
   })
   return { server, where: parseListen(values.listen), format: oneOf(values.log, LOG_FORMATS, '--log') }
+}
+
+function upstreamDialer(proxy: readonly string[]) {
+  try {
+    // The server's own dial timeout is the one that counts.
+    return new SocksClient({ proxy, timeoutMs: 0 }).dialer()
+  } catch (error) {
+    throw new UsageError(`--upstream: ${error instanceof Error ? error.message : 'invalid proxy'}`)
+  }
 }
 
 /** Resolves when a signal has stopped the server. */

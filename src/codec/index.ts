@@ -11,6 +11,15 @@ export {
 export { AddressType, AUTH_VERSION, AuthStatus, Command, Method, ReplyCode, VERSION } from './constants.js'
 export type { Decoded } from './decoded.js'
 export { canonicalIP, type Destination, parseDestination, toDestination } from './destination.js'
+export {
+  type DissectedField,
+  type DissectedMessage,
+  type Dissection,
+  type DissectionProblem,
+  type DissectOptions,
+  dissect,
+  type MessageKind,
+} from './dissect.js'
 export { isSocksError, SOCKS_ERROR_CODES, SocksError, type SocksErrorCode, type SocksErrorDetails } from './errors.js'
 export {
   decodeGreeting,

@@ -142,6 +142,7 @@ export class ServerSession extends Session<ServerState, ServerEvent, ServerMessa
         return message.data
       case 'authEnd':
         this.giveBack(message.unread)
+        this.#judged = true
         return new Uint8Array(0)
       case 'reply':
         return encodeReply(message)

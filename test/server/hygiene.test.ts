@@ -1,4 +1,4 @@
-import { type EventEmitter, once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { duplexPair } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { type ServerOptions, type SocksServer, userPass } from '../../src/server/index.js'
@@ -154,8 +154,7 @@ describe('nothing is left behind', () => {
       await client.readToEnd()
     }
     expect(counts()).toEqual(before)
-    const { getEventListeners } = await import('node:events')
-    expect(getEventListeners(controller.signal, 'abort')).toEqual([])
+    expect(EventEmitter.getEventListeners(controller.signal, 'abort')).toEqual([])
   })
 
   it('a stream that a failed handshake leaves keeps one guard listener for errors and no more', async () => {

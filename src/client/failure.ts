@@ -1,0 +1,84 @@
+import { ReplyCode } from '../codec/constants.js'
+import { isSocksError, SocksError } from '../codec/errors.js'
+import type { HandshakeStage } from './handshake.js'
+
+/** What a hop is busy with. */
+export type Stage = 'connect' | 'tls' | 'lookup' | HandshakeStage | 'done'
+
+/** Where on the way an operation stands. */
+export interface Place {
+  /** Zero-based. */
+  readonly hop: number
+  /** Number of hops in all. */
+  readonly hops: number
+  /** The proxy, without credentials. */
+  readonly proxy: string
+  /** `host:port` that this hop is asked for. */
+  readonly target: string
+  readonly stage: Stage
+}
+
+const WAITING_FOR: Readonly<Record<Stage, string>> = {
+  connect: 'while connecting to it',
+  tls: 'in the TLS handshake with it',
+  lookup: 'while looking up the target',
+  method: 'waiting for its choice of a method',
+  status: 'waiting for its answer to the credentials',
+  reply: 'waiting for its reply',
+  done: 'after its reply',
+}
+
+/** What a first byte of another protocol means on this side, and what to do about it. */
+const OTHER_PROTOCOL: { readonly [code: string]: string | undefined } = {
+  ERR_SOCKS_PEER_IS_HTTP: 'this is an HTTP proxy, not a SOCKS proxy',
+  ERR_SOCKS_PEER_IS_TLS: "it answers in TLS: this proxy wants the option 'tls'",
+}
+
+/** The error of an operation whose time is up. */
+export function timeoutError(place: Place, timeoutMs: number): SocksError {
+  const message = `${describe(place)}: timed out after ${timeoutMs} ms ${WAITING_FOR[place.stage]}`
+  // Only in this case it is the target that did not answer, not the proxy.
+  const ownsTarget = place.stage === 'reply' && place.hop === place.hops - 1
+  return new SocksError('ERR_SOCKS_TIMEOUT', message, {
+    hop: place.hop,
+    target: place.target,
+    replyCode: ownsTarget ? ReplyCode.ttlExpired : undefined,
+  })
+}
+
+/** The error to tell the caller: what went wrong, at which hop, on the way to what. */
+export function explain(error: unknown, place: Place): unknown {
+  const { hop, target, stage } = place
+  // The proxies have done their part: what is thrown now is the caller's own.
+  if (stage === 'done') return error
+  if (isSocksError(error)) {
+    const message = `${describe(place)}: ${OTHER_PROTOCOL[error.code] ?? error.message}`
+    const { code, replyCode, status } = error
+    return new SocksError(code, message, { replyCode, status, hop, target, cause: safeCause(error.cause) })
+  }
+  if (stage === 'connect' || stage === 'tls') {
+    const message = `${describe(place)}: failed ${WAITING_FOR[stage]} (${reason(error)})`
+    return new SocksError('ERR_SOCKS_PROXY_UNREACHABLE', message, { hop, target, cause: safeCause(error) })
+  }
+  if (stage === 'lookup') {
+    const message = `${describe(place)}: cannot look up the target (${reason(error)})`
+    const replyCode = ReplyCode.hostUnreachable
+    return new SocksError('ERR_SOCKS_HOST_UNREACHABLE', message, { replyCode, hop, target, cause: safeCause(error) })
+  }
+  return error
+}
+
+function describe({ hop, hops, proxy, target }: Place): string {
+  return `proxy ${proxy}${hops > 1 ? ` (hop ${hop + 1} of ${hops})` : ''}, asked for ${target}`
+}
+
+function reason(error: unknown): string {
+  const code = error instanceof Error ? Reflect.get(error, 'code') : undefined
+  return typeof code === 'string' ? code : 'unknown error'
+}
+
+/** Node hangs the peer's whole certificate on an error of TLS; bytes of a peer have no place in ours. */
+function safeCause(cause: unknown): unknown {
+  if (!(cause instanceof Error) || !('cert' in cause)) return cause
+  return Object.assign(new Error(cause.message), { code: Reflect.get(cause, 'code') })
+}

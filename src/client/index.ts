@@ -1,0 +1,15 @@
+// tubesock/client: connect through SOCKS proxies.
+
+export {
+  isSocksError,
+  SOCKS_ERROR_CODES,
+  SocksError,
+  type SocksErrorCode,
+  type SocksErrorDetails,
+} from '../codec/index.js'
+export type { Connection, Hop } from './chain.js'
+export { type ConnectOptions, SocksClient, type SocksClientOptions } from './client.js'
+export type { Dialer, DialRequest } from './dialer.js'
+export { type ProxyTarget, proxyFromEnv } from './env.js'
+export { type HandshakeRequest, type HandshakeResult, type HandshakeStage, handshake } from './handshake.js'
+export type { ProxyLike, ProxyOptions } from './proxy-url.js'

@@ -1,0 +1,309 @@
+import { execFileSync } from 'node:child_process'
+import { PassThrough, Readable, Writable } from 'node:stream'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { decode } from '../../src/cli/decode.js'
+import { type Dissection, dissect } from '../../src/codec/dissect.js'
+import { hex } from '../support/scripted-proxy.js'
+
+const REQUEST = '05 01 00 03 0e 77 77 77 2e 67 6f 6f 67 6c 65 2e 63 6f 6d 01 bb'
+const REPLY = '05 00 00 01 00 00 00 00 00 00'
+const CREDENTIALS = '01 04 75 73 65 72 06 68 75 6e 74 65 72'
+
+function kinds({ messages }: Dissection): string[] {
+  return messages.map(({ kind, summary }) => `${kind}: ${summary}`)
+}
+
+/** Runs the command; what it prints and its exit code. */
+async function run(argv: readonly string[], stdin = ''): Promise<{ code: number; out: string; err: string }> {
+  const out: Buffer[] = []
+  const err: Buffer[] = []
+  const sink = (chunks: Buffer[]): Writable =>
+    new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        chunks.push(chunk)
+        done()
+      },
+    })
+  const code = await decode(argv, { stdin: Readable.from([stdin]), stdout: sink(out), stderr: sink(err), env: {} })
+  return { code, out: Buffer.concat(out).toString(), err: Buffer.concat(err).toString() }
+}
+
+describe('dissect', () => {
+  it.each([
+    [REQUEST, ['request: CONNECT www.google.com:443']],
+    [REPLY, ['reply: succeeded, BND 0.0.0.0:0']],
+    ['05 01 00', ['greeting: offers no authentication']],
+    ['05 02 00 02', ['greeting: offers no authentication, username/password']],
+    ['05 00', ['method selection: no authentication']],
+    ['05 02', ['method selection: username/password']],
+    ['05 ff', ['method selection: no acceptable method']],
+    ['01 00', ['credentials status: success']],
+    ['01 01', ['credentials status: failure']],
+    [CREDENTIALS, ['credentials: user user']],
+    ['01 00 00', ['credentials: user (empty)']],
+    ['05 05 00 01 00 00 00 00 00 00', ['reply: connection refused, BND 0.0.0.0:0']],
+    ['05 01 00 01 00 00 00 00 00 00', ['reply: general failure, BND 0.0.0.0:0']],
+    ['05 01 00 01 7f 00 00 01 00 50', ['request: CONNECT 127.0.0.1:80']],
+    ['05 03 00 01 00 00 00 00 00 00', ['request: UDP ASSOCIATE 0.0.0.0:0']],
+    ['05 f0 00 03 01 61 00 00', ['request: RESOLVE (Tor) a:0']],
+    [`05 00 00 04 ${'00'.repeat(15)} 01 00 50`, ['reply: succeeded, BND [::1]:80']],
+    ['05 f4 00 01 00 00 00 00 00 00', ['reply: onion service wants client authorization, BND 0.0.0.0:0']],
+    [
+      `05 02 00 02 ${CREDENTIALS} ${REQUEST} 47 45 54`,
+      [
+        'greeting: offers no authentication, username/password',
+        'credentials: user user',
+        'request: CONNECT www.google.com:443',
+        'tunnel data: 3 bytes',
+      ],
+    ],
+    [`05 01 00 ${REQUEST}`, ['greeting: offers no authentication', 'request: CONNECT www.google.com:443']],
+    [
+      `05 02 01 00 ${REPLY} 53 53 48`,
+      [
+        'method selection: username/password',
+        'credentials status: success',
+        'reply: succeeded, BND 0.0.0.0:0',
+        'tunnel data: 3 bytes',
+      ],
+    ],
+    ['00 00 00 01 08 08 08 08 00 35 ab', ['UDP datagram: to or from 8.8.8.8:53, 1 bytes of data']],
+    ['00 00 82 03 01 61 00 35', ['UDP datagram: to or from a:53, 0 bytes of data, fragment 2']],
+    ['04 01 00 50 7f 00 00 01 75 00', ['SOCKS4 request: CONNECT 127.0.0.1:80']],
+    ['04 02 00 50 00 00 00 01 00 61 2e 62 00', ['SOCKS4 request: BIND a.b:80 (SOCKS4A)']],
+    ['00 5a 00 50 7f 00 00 01', ['SOCKS4 reply: granted']],
+    ['00 5b 00 00 00 00 00 00', ['SOCKS4 reply: rejected or failed']],
+  ])('%s', (bytes, expected) => {
+    const dissection = dissect(hex(bytes))
+    expect(kinds(dissection)).toEqual(expected)
+    expect(dissection.problem).toBe(undefined)
+  })
+
+  it('names each field of a request, at its offset', () => {
+    const [message] = dissect(hex(REQUEST)).messages
+    expect(
+      message?.fields.map(({ offset, length, name, value, meaning }) => [offset, length, name, value, meaning]),
+    ).toEqual([
+      [0, 1, 'VER', '5', 'SOCKS5'],
+      [1, 1, 'CMD', '1', 'CONNECT'],
+      [2, 1, 'RSV', '0', ''],
+      [3, 1, 'ATYP', '3', 'domain name'],
+      [4, 1, 'LEN', '14', '14 bytes of name'],
+      [5, 14, 'DST.ADDR', 'www.google.com', ''],
+      [19, 2, 'DST.PORT', '443', 'https'],
+    ])
+  })
+
+  it.each([
+    ['47 45 54 20 2f 20', 0, 'HTTP'],
+    ['48 54 54 50 2f 31 2e 31', 0, 'HTTP'],
+    ['16 03 01 02 00', 0, 'TLS'],
+    ['99 00', 0, '0x99'],
+    ['', 0, 'no bytes'],
+    ['05 01 00 05 aa', 3, 'address type 0x05'],
+    ['05 01 00 03 0e 77 77', 7, '12 more for DST.ADDR'],
+    ['05 00 00 01 7f 00', 6, '2 more for BND.ADDR'],
+    ['05 ff 00', 2, 'nothing after a refusal'],
+    ['05 01 00 01', 4, 'DST.ADDR'],
+    ['04 01 00 50 7f 00 00 01 75', 9, 'NUL'],
+    ['00 00 00 01 08', 5, 'DST.ADDR'],
+    ['05', 1, 'more for'],
+  ])('%s is wrong at byte %s', (bytes, offset, message) => {
+    const { problem } = dissect(hex(bytes))
+    expect(problem?.offset).toBe(offset)
+    expect(problem?.message).toContain(message)
+  })
+
+  it('mentions the other reading, and takes it when told who speaks', () => {
+    const bytes = hex('05 03 00 01 00 00 00 00 00 00')
+    expect(dissect(bytes).alternatives).toEqual(['reply (network unreachable, BND 0.0.0.0:0)'])
+    expect(kinds(dissect(bytes, { from: 'server' }))).toEqual(['reply: network unreachable, BND 0.0.0.0:0'])
+    expect(kinds(dissect(hex('05 00'), { from: 'client' }))).toEqual(['greeting: offers nothing'])
+  })
+
+  it('masks a password, whole or cut short, unless told otherwise', () => {
+    const text = JSON.stringify(dissect(hex(`${CREDENTIALS} ${REQUEST}`)))
+    expect(text).not.toContain('hunter')
+    expect(text).not.toContain('68 75')
+    const cut = JSON.stringify(dissect(hex('01 04 75 73 65 72 20 68 75 6e 74')))
+    expect(cut).not.toContain('hunt')
+    expect(cut).not.toContain('68 75')
+    expect(JSON.stringify(dissect(hex(CREDENTIALS), { showSecrets: true }))).toContain('hunter')
+  })
+
+  it('escapes what a terminal would act on', () => {
+    const { messages } = dissect(hex('05 01 00 03 05 1b 5b 32 4a 5c 00 50'))
+    expect(messages[0]?.summary).toBe('CONNECT \\x1b[2J\\x5c:80')
+  })
+
+  it('never throws, and accounts for bytes in order, on any bytes', () => {
+    const starts = fc.constantFrom(
+      [],
+      [5],
+      [5, 1],
+      [5, 1, 0, 3],
+      [5, 0, 0, 1],
+      [1, 2],
+      [4, 1],
+      [0, 0, 0],
+      [0, 0x5a],
+      [5, 2, 0, 2, 1],
+    )
+    fc.assert(
+      fc.property(starts, fc.uint8Array({ maxLength: 300 }), (start, rest) => {
+        const bytes = Uint8Array.of(...start, ...rest)
+        const { messages, problem } = dissect(bytes)
+        let position = 0
+        for (const { fields, offset, length } of messages) {
+          expect(offset).toBe(position)
+          for (const field of fields) {
+            expect(field.offset).toBe(position)
+            position += field.length
+          }
+          expect(position).toBe(offset + length)
+        }
+        // Every byte is explained, or the problem says where that ends.
+        if (problem === undefined) expect(position).toBe(bytes.length)
+        else expect(problem.offset).toBeLessThanOrEqual(bytes.length)
+      }),
+      { numRuns: 1000 },
+    )
+  })
+})
+
+describe('tubesock decode', () => {
+  it.each([
+    [[REQUEST]],
+    [REQUEST.split(' ')],
+    [[REQUEST.replaceAll(' ', '')]],
+    [[REQUEST.replaceAll(' ', ':')]],
+    [[REQUEST.replace(/(\S\S)/g, '0x$1,')]],
+    [[`"${REQUEST.replaceAll(' ', '').replace(/(..)/g, '\\x$1')}"`]],
+    [['0x5', '0x1', ...REQUEST.split(' ').slice(2)]],
+    [[REQUEST.toUpperCase()]],
+  ])('reads %j', async (argv) => {
+    const { code, out, err } = await run(argv)
+    expect([code, err]).toEqual([0, ''])
+    expect(out).toContain('request: CONNECT www.google.com:443 (21 bytes)')
+    expect(out).toContain('  0013  01 bb                    DST.PORT  443 (https)\n')
+  })
+
+  it('reads plain hexadecimal from stdin, on several lines', async () => {
+    const { code, out } = await run([], '05 01 00\n05 01 00 01 7f 00\r\n00 01 00 50\n')
+    expect(code).toBe(0)
+    expect(out).toContain('greeting: offers no authentication (3 bytes)')
+    expect(out).toContain('request: CONNECT 127.0.0.1:80 (10 bytes)')
+  })
+
+  it.each([
+    ['xxd', []],
+    ['xxd', ['-g1']],
+    ['hexdump', ['-C']],
+  ])('reads a dump by %s %j, repeated lines included', async (command, args) => {
+    const bytes = Buffer.concat([hex(REQUEST), Buffer.alloc(200, 'A')])
+    const dump = execFileSync(command, args, { input: bytes }).toString()
+    const { code, out } = await run([], dump)
+    expect(code).toBe(0)
+    expect(out).toContain('request: CONNECT www.google.com:443 (21 bytes)')
+    expect(out).toContain('tunnel data: 200 bytes')
+  })
+
+  it('reads a dump by Wireshark', async () => {
+    const dump =
+      '0000   05 01 00 03 0e 77 77 77 2e 67 6f 6f 67 6c 65 2e   .....www.google.\n0010   63 6f 6d 01 bb   com..\n'
+    const { code, out } = await run([], dump)
+    expect(code).toBe(0)
+    expect(out).toContain('request: CONNECT www.google.com:443 (21 bytes)')
+  })
+
+  it('takes IP and TCP headers off a dump by tcpdump -X, and joins each direction', async () => {
+    const { code, out } = await run([], TCPDUMP)
+    expect(code).toBe(0)
+    expect(out).toContain('127.0.0.1:50000 > 127.0.0.1:1080 (TCP)\ngreeting: offers no authentication (3 bytes)\n')
+    expect(out).toContain('127.0.0.1:1080 > 127.0.0.1:50000 (TCP)\nmethod selection: no authentication (2 bytes)')
+    expect(out).toContain('request: CONNECT www.google.com:443 (21 bytes)\n  0003  05')
+    expect(out).toContain('reply: succeeded, BND 0.0.0.0:0 (10 bytes)\n  0002  05')
+    // Of the packet that was sent twice, once.
+    expect(out.match(/greeting:/g)).toHaveLength(1)
+  })
+
+  it('reads UDP in IPv6, and Ethernet headers of tcpdump -XX', async () => {
+    const udp = `6000 0000 0013 1140 ${'0000 '.repeat(7)}0001 ${'0000 '.repeat(7)}0001 c350 0438 0013 0000 0000 0001 0808 0808 0035 ab`
+    for (const packet of [udp, `0000 0000 0000 0000 0000 0000 86dd ${udp}`]) {
+      const { code, out } = await run([], tcpdump(packet))
+      expect(code).toBe(0)
+      expect(out).toContain('[::1]:50000 > [::1]:1080 (UDP, packet 1)\nUDP datagram: to or from 8.8.8.8:53')
+    }
+  })
+
+  it.each([
+    [['05 0g'], 'line 1, column 4: "0g" is not hexadecimal'],
+    [['05 010'], 'line 1, column 4: "010" is an odd number of hexadecimal digits'],
+    [['\x1b[2J'], 'not hexadecimal'],
+    [[], 'no bytes to decode'],
+    [['--from', 'mars', '05'], '--from takes client or server'],
+    [['--frm', '05'], "Unknown option '--frm'"],
+  ])('%j: one clear line, exit code 2', async (argv, message) => {
+    const { code, out, err } = await run(argv)
+    expect([code, out]).toEqual([2, ''])
+    expect(err).toContain(message)
+    expect(err).toMatch(/^tubesock decode: [ -~]*\n$/)
+  })
+
+  it('a dump with a gap is refused by its line', async () => {
+    const { code, err } = await run([], '00000000: 0501 0003  ....\n00000010: 0e77  .w\n')
+    expect([code, err]).toEqual([2, 'tubesock decode: line 2: the dump goes on at byte 16, not at byte 4\n'])
+  })
+
+  it('bytes that are not SOCKS: says so, exit code 1', async () => {
+    const { code, out } = await run([Buffer.from('GET / HTTP/1.1\r\n').toString('hex')])
+    expect(code).toBe(1)
+    expect(out).toContain('! this is HTTP, not SOCKS')
+  })
+
+  it('masks passwords, also in the column of bytes', async () => {
+    const hidden = await run([CREDENTIALS])
+    expect(hidden.out).not.toContain('68 75 6e')
+    expect(hidden.out).not.toContain('hunter')
+    expect((await run(['--show-passwords', CREDENTIALS])).out).toContain('hunter')
+  })
+
+  it('too much input is refused before it fills the memory', async () => {
+    const stdin = Readable.from(Array.from({ length: 18 }, () => Buffer.alloc(1 << 20, '00')))
+    const err = new PassThrough()
+    const done = decode([], { stdin, stdout: new PassThrough(), stderr: err, env: {} })
+    expect(await done).toBe(2)
+    expect(String(err.read())).toContain('16 MiB')
+  })
+})
+
+/** Hexadecimal words as tcpdump -X prints them. */
+function tcpdump(packet: string): string {
+  const digits = packet.replace(/\s/g, '')
+  const lines = digits.match(/.{1,32}/g) ?? []
+  const body = lines.map((line, index) => {
+    const words = (line.match(/.{1,4}/g) ?? []).join(' ')
+    return `\t0x${(index * 16).toString(16).padStart(4, '0')}:  ${words.padEnd(39)}  ${'.'.repeat(line.length / 2)}`
+  })
+  return `12:00:00.000000 IP somewhere > elsewhere: Flags [P.]\n${body.join('\n')}\n`
+}
+
+/** An IPv4 packet on loopback with a TCP segment. */
+function tcpPacket(fromClient: boolean, sequence: number, payload: string, flags = '18'): string {
+  const ports = fromClient ? 'c3500438' : '0438c350'
+  const data = payload.replace(/\s/g, '')
+  const length = (40 + data.length / 2).toString(16).padStart(4, '0')
+  const numbers = sequence.toString(16).padStart(8, '0')
+  return tcpdump(`4500${length}00004000400600007f0000017f000001${ports}${numbers}0000000050${flags}ffff00000000${data}`)
+}
+
+const TCPDUMP = [
+  tcpPacket(true, 0, '', '02'),
+  tcpPacket(false, 0, '', '12'),
+  tcpPacket(true, 1, '05 01 00'),
+  tcpPacket(true, 1, '05 01 00'),
+  tcpPacket(false, 1, '05 00'),
+  tcpPacket(true, 4, REQUEST),
+  tcpPacket(false, 3, REPLY),
+].join('')
