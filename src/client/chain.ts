@@ -1,10 +1,10 @@
 import type { LookupFunction, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Address } from '../codec/address.js'
-import type { Destination } from '../codec/destination.js'
+import { type Destination, formatDestination } from '../codec/destination.js'
 import { explain, type Place, type Stage, timeoutError } from './failure.js'
 import { type HandshakeResult, handshake } from './handshake.js'
-import { formatTarget, parseTarget } from './idn.js'
+import { parseTarget } from './idn.js'
 import { lookupAddress } from './lookup.js'
 import { Operation } from './operation.js'
 import { invalidProxy, type ProxyLike, parseProxy, type Upstream } from './proxy-url.js'
@@ -144,7 +144,7 @@ class Journey {
 
   get place(): Place {
     const { proxy, target, stage } = this
-    return { hop: this.#hop, hops: this.#proxies.length, proxy: proxy.label, target: formatTarget(target), stage }
+    return { hop: this.#hop, hops: this.#proxies.length, proxy: proxy.label, target: formatDestination(target), stage }
   }
 
   /** Goes on to the next proxy; `false` when there is none. */

@@ -28,8 +28,3 @@ function toASCII(host: string): string {
   if (ascii === '') throw new SocksError('ERR_SOCKS_INVALID_HOST', 'host is not a valid international name')
   return ascii
 }
-
-/** `host:port`, with brackets around IPv6. */
-export function formatTarget({ type, host, port }: Destination): string {
-  return type === 'ipv6' ? `[${host}]:${port}` : `${host}:${port}`
-}

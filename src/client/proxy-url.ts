@@ -1,9 +1,9 @@
 import type { ConnectionOptions } from 'node:tls'
 import { invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
-import type { Destination } from '../codec/destination.js'
+import { type Destination, formatDestination } from '../codec/destination.js'
 import { SocksError } from '../codec/errors.js'
 import type { Credentials } from '../codec/userpass.js'
-import { formatTarget, parseTarget } from './idn.js'
+import { parseTarget } from './idn.js'
 
 /** A proxy as an object. Exactly these keys: an unknown one throws, so that a typing error never drops a password. */
 export interface ProxyOptions {
@@ -60,7 +60,7 @@ export class Upstream {
     this.resolve = parts.resolve
     this.#credentials = parts.credentials
     this.#tls = parts.tls
-    const place = parts.address === undefined ? `localhost${parts.path}` : formatTarget(parts.address)
+    const place = parts.address === undefined ? `localhost${parts.path}` : formatDestination(parts.address)
     this.label = `${parts.resolve === 'local' ? 'socks5' : 'socks5h'}://${place}${parts.tls ? ' over TLS' : ''}`
     Object.freeze(this)
   }

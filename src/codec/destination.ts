@@ -64,6 +64,11 @@ export function canonicalIP(text: string): { readonly type: 'ipv4' | 'ipv6'; rea
   return { type: 'ipv6', host: formatIPv6(bytes) }
 }
 
+/** `host:port`, with brackets around IPv6. */
+export function formatDestination({ type, host, port }: Destination): string {
+  return type === 'ipv6' ? `[${host}]:${port}` : `${host}:${port}`
+}
+
 function ipv6Destination(text: string, port: number): Destination {
   const literal = text.includes(':') ? canonicalIP(text) : undefined
   if (literal === undefined) throw invalidHost('malformed IPv6 address')

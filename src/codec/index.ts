@@ -10,7 +10,7 @@ export {
 } from './client-session.js'
 export { AddressType, AUTH_VERSION, AuthStatus, Command, Method, ReplyCode, VERSION } from './constants.js'
 export type { Decoded } from './decoded.js'
-export { canonicalIP, type Destination, parseDestination, toDestination } from './destination.js'
+export { canonicalIP, type Destination, formatDestination, parseDestination, toDestination } from './destination.js'
 export {
   type DissectedField,
   type DissectedMessage,

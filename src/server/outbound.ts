@@ -4,6 +4,7 @@ import {
   type Address,
   classifyIP,
   type Destination,
+  formatDestination,
   parseDestination,
   parseIP,
   ReplyCode,
@@ -151,7 +152,7 @@ export class Outbound {
     }
     throw new SocksError('ERR_SOCKS_NOT_ALLOWED', 'denied by authorize', {
       replyCode: verdict === false ? ReplyCode.notAllowed : verdict,
-      target: targetText(request),
+      target: formatDestination(request),
     })
   }
 
@@ -161,7 +162,7 @@ export class Outbound {
       const stream = await dialDirect(candidates, request.host, this.#options.localAddress, request.signal)
       return { stream, bound: boundOf(stream) }
     } catch (error) {
-      throw request.signal.aborted ? error : dialError(error, targetText(request))
+      throw request.signal.aborted ? error : dialError(error, formatDestination(request))
     }
   }
 
@@ -178,7 +179,7 @@ export class Outbound {
       const { stream, bound } = asConnection(result)
       return { stream: await whenConnected(stream, request.signal), bound: boundOf(stream, bound) }
     } catch (error) {
-      throw request.signal.aborted ? error : dialError(error, targetText(request))
+      throw request.signal.aborted ? error : dialError(error, formatDestination(request))
     }
   }
 
@@ -187,7 +188,7 @@ export class Outbound {
     try {
       candidates = await untilAborted(request.signal, () => resolveDestination(request, this.#options.lookup))
     } catch (error) {
-      throw request.signal.aborted ? error : dialError(error, targetText(request))
+      throw request.signal.aborted ? error : dialError(error, formatDestination(request))
     }
     return this.#judge(candidates, request)
   }
@@ -196,7 +197,7 @@ export class Outbound {
   #judge(candidates: readonly Candidate[], request: OutboundRequest): Candidate[] {
     const policy = this.#options.egress ?? defaultEgress(request.clientAddress)
     const allowed = candidates.filter((candidate) => isAllowed(policy, candidate))
-    const details = { replyCode: ReplyCode.notAllowed, target: targetText(request) }
+    const details = { replyCode: ReplyCode.notAllowed, target: formatDestination(request) }
     if (allowed.length === 0) {
       throw new SocksError('ERR_SOCKS_EGRESS_DENIED', `denied by egress policy ${policy.name || '(unnamed)'}`, details)
     }
@@ -209,7 +210,7 @@ export class Outbound {
 /** Canonical destination of a CONNECT. What no connection can lead to is refused here, whatever the rules say. */
 function dialable({ host, port }: OutboundTarget): Destination {
   const destination = parseDestination(host, port)
-  const target = targetText(destination)
+  const target = formatDestination(destination)
   if (port === 0) {
     throw new SocksError('ERR_SOCKS_INVALID_PORT', 'port 0', { replyCode: ReplyCode.generalFailure, target })
   }
@@ -252,14 +253,9 @@ function discardResult(result: DialResult): void {
 }
 
 function dialTimeout(destination: Destination): SocksError {
-  const target = targetText(destination)
+  const target = formatDestination(destination)
   return new SocksError('ERR_SOCKS_DIAL_TIMEOUT', `no connection to ${target} in time`, {
     replyCode: ReplyCode.ttlExpired,
     target,
   })
-}
-
-/** `host:port`, with brackets around IPv6. */
-export function targetText({ type, host, port }: Destination): string {
-  return type === 'ipv6' ? `[${host}]:${port}` : `${host}:${port}`
 }

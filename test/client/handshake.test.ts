@@ -180,14 +180,15 @@ describe('refusals', () => {
     expect(stream.destroyed).toBe(true)
   })
 
-  it('C8 nothing is sent after a method that was not offered', async () => {
+  it.each([
+    ['05 ff', 'ERR_SOCKS_NO_ACCEPTABLE_METHOD'],
+    ['05 02', 'ERR_SOCKS_METHOD_NOT_OFFERED'],
+  ] as const)('C3 C8 nothing is sent after the selection %s, and the stream is closed', async (selection, code) => {
     const [stream, peer] = duplexPair()
     const sent = record(peer)
-    await Promise.all([
-      failure(handshake(stream, { destination }), 'ERR_SOCKS_METHOD_NOT_OFFERED'),
-      play(peer, [hex('05 02')]),
-    ])
+    await Promise.all([failure(handshake(stream, { destination }), code), play(peer, [hex(selection)])])
     expect(Buffer.concat(sent)).toEqual(hex('05 01 00'))
+    expect(stream.destroyed).toBe(true)
   })
 
   it('C14 100 KB of garbage is refused, whatever it is', async () => {
