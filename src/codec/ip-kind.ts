@@ -66,17 +66,19 @@ const IPV6: readonly Range[] = [
   range('::', 0, 'reserved'),
 ]
 
+const NAT64 = literal('64:ff9b::') // RFC 6052
+
 // IPv6 ranges that carry an IPv4 address, and where in the sixteen bytes it stands: [prefix, bits, offset].
 const EMBEDDED: readonly (readonly [Uint8Array, number, number])[] = [
   [literal('::'), 96, 12], // IPv4-compatible, deprecated (RFC 4291 section 2.5.5.1)
   [literal('::ffff:0:0:0'), 96, 12], // IPv4-translated (RFC 2765)
-  [literal('64:ff9b::'), 96, 12], // NAT64 (RFC 6052)
+  [NAT64, 96, 12],
   [literal('2002::'), 16, 2], // 6to4 (RFC 3056)
 ]
 
 /**
  * The kind of an address of 4 or 16 bytes. An address that embeds an IPv4 one (mapped, NAT64, 6to4) is of the kind
- * of that one: a gateway may well take the packet there.
+ * of that one: a gateway may well take the packet there. In the deprecated forms, which no gateway serves, `public` is `reserved`.
  */
 export function classifyIP(bytes: Uint8Array): AddressKind {
   if (bytes.length === 4) return lookup(IPV4, bytes)
@@ -84,7 +86,10 @@ export function classifyIP(bytes: Uint8Array): AddressKind {
   const own = lookup(IPV6, bytes)
   if (own === 'unspecified' || own === 'loopback') return own
   for (const [prefix, bits, offset] of EMBEDDED) {
-    if (matchesPrefix(bytes, prefix, bits)) return lookup(IPV4, bytes.subarray(offset, offset + 4))
+    if (!matchesPrefix(bytes, prefix, bits)) continue
+    const inner = lookup(IPV4, bytes.subarray(offset, offset + 4))
+    // What it carries can make an address worse, never better: no public network is behind the deprecated forms.
+    return inner === 'public' && own === 'reserved' && prefix !== NAT64 ? 'reserved' : inner
   }
   return own
 }
