@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { Deadline } from '../stream/deadline.js'
+import { reset } from '../stream/reset.js'
 
 /** Options of everything that takes time. */
 export interface OperationOptions {
@@ -42,7 +43,7 @@ export class Operation {
   /** Makes a stream die with the operation. */
   own<Stream extends Duplex>(stream: Stream): Stream {
     this.#streams.push(stream)
-    if (this.#failure !== undefined) stream.destroy()
+    if (this.#failure !== undefined) reset(stream)
     return stream
   }
 
@@ -72,6 +73,7 @@ export class Operation {
     this.#failure = { reason }
     this.#rejectCut(reason)
     this.finish()
-    this.destroy()
+    // A FIN would be a half-close to the proxy, which would go on dialing for us; a reset says that nobody waits.
+    for (const stream of this.#streams) reset(stream)
   }
 }

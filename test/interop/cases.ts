@@ -138,12 +138,19 @@ export interface FailedLogin {
   readonly code: 'ERR_SOCKS_AUTH_FAILED' | 'ERR_SOCKS_NO_ACCEPTABLE_METHOD' | 'ERR_SOCKS_CONNECTION_CLOSED'
 }
 
+const CONFORMANCE: Readonly<Record<FailedLogin['code'], string>> = {
+  ERR_SOCKS_AUTH_FAILED: 'C23',
+  ERR_SOCKS_NO_ACCEPTABLE_METHOD: 'C3',
+  ERR_SOCKS_CONNECTION_CLOSED: 'C15',
+}
+
 /** Logins that the proxy does not admit, or cannot do. */
 export function proveFailedLogins(
   { name, port }: Pick<Subject, 'name' | 'port'>,
   logins: readonly FailedLogin[],
 ): void {
-  it.each(logins)('C3 C9 C23 $what: $code', async ({ what, userinfo, requireAuth, code }) => {
+  const cases = logins.map((login) => [CONFORMANCE[login.code], login.what, login.code, login] as const)
+  it.each(cases)('%s %s is %s', async (_case, what, code, { userinfo, requireAuth }) => {
     const target = { host: '127.0.0.1', port: 9 }
     const attempt = SocksClient.connect({ proxy: proxyUrl(port(), userinfo), requireAuth, ...target })
     const error = await failure(attempt, code)
