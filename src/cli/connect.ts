@@ -51,7 +51,7 @@ function parseCommandLine(argv: readonly string[], io: CommandIo): CommandLine {
   const { values, positionals } = parseOptions(argv)
   const [host, port, ...rest] = positionals
   if (host === undefined || port === undefined || rest.length > 0) throw new UsageError('expected HOST PORT')
-  if (!/^[0-9]{1,5}$/.test(port)) throw new UsageError('PORT must be a number from 1 to 65535')
+  if (!/^[0-9]{1,5}$/.test(port) || Number(port) > 65_535) throw new UsageError('PORT must be a number from 1 to 65535')
   const proxy = proxyUrls(values.proxy, io.env)
   if (proxy.length === 0) throw new UsageError('give --proxy URL, or set TUBESOCK_PROXY')
   const client = new SocksClient({

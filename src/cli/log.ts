@@ -1,5 +1,5 @@
 import { isSocksError } from '../codec/index.js'
-import type { ClosedInfo, SocksServer } from '../server/index.js'
+import type { ClosedInfo, Identity, SocksServer } from '../server/index.js'
 
 /** What `--log` may say. */
 export const LOG_FORMATS = ['text', 'json', 'none'] as const
@@ -19,7 +19,9 @@ export function logServer(server: SocksServer, format: (typeof LOG_FORMATS)[numb
     server.on('session', ({ id, clientAddress, clientPort }) =>
       log('session', { id, client: clientAddress, clientPort }),
     )
-    server.on('request', ({ session, destination }) => log('request', { id: session.id, ...target(destination) }))
+    server.on('request', ({ session, identity, destination }) =>
+      log('request', { id: session.id, user: userOf(identity), ...target(destination) }),
+    )
     server.on('established', ({ session, bound }) =>
       log('established', { id: session.id, boundHost: bound.host, boundPort: bound.port }),
     )
@@ -37,19 +39,24 @@ export function logServer(server: SocksServer, format: (typeof LOG_FORMATS)[numb
 type Fields = Readonly<Record<string, string | number | undefined>>
 
 function closedFields({ session, identity, destination, error, ...info }: ClosedInfo): Fields {
-  const username: unknown = identity?.username
   return {
     id: session.id,
     client: session.clientAddress,
     clientPort: session.clientPort,
-    user: typeof username === 'string' ? username : undefined,
+    user: userOf(identity),
     ...(destination === undefined ? {} : target(destination)),
     bytesUp: info.bytesUp,
     bytesDown: info.bytesDown,
     durationMs: Math.round(info.durationMs),
     reason: info.reason,
+    code: error?.code,
     error: error === undefined ? undefined : describe(error),
   }
+}
+
+function userOf(identity: Identity | undefined): string | undefined {
+  const username = identity?.username
+  return typeof username === 'string' ? username : undefined
 }
 
 function target({ host, port }: { readonly host: string; readonly port: number }): Fields {

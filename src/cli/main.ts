@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { createRequire } from 'node:module'
 import { errorCode, UsageError } from './command-line.js'
 import { CONNECT_USAGE, connect } from './connect.js'
 import { DECODE_USAGE, decode } from './decode.js'
@@ -24,6 +25,10 @@ async function main([name, ...argv]: readonly string[]): Promise<number> {
     out.write(USAGE)
     return name === undefined ? 2 : 0
   }
+  if (name === '--version' || name === '-V') {
+    process.stdout.write(`${version()}\n`)
+    return 0
+  }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (command === undefined) throw new UsageError('unknown command; see tubesock --help')
   if (argv.includes('--help') || argv.includes('-h')) {
@@ -31,6 +36,11 @@ async function main([name, ...argv]: readonly string[]): Promise<number> {
     return 0
   }
   return command.run(argv, process)
+}
+
+function version(): string {
+  const { version } = createRequire(import.meta.url)('../package.json')
+  return version
 }
 
 /** Errors of `node:util` parseArgs: the user's words, not a bug. */

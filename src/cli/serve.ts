@@ -17,9 +17,11 @@ import { LOG_FORMATS, logServer } from './log.js'
 
 export const SERVE_USAGE = `tubesock serve [options]
 
-  --listen HOST:PORT           where to listen [127.0.0.1:1080]; port 0 takes a free one
+  --listen HOST:PORT           where to listen [127.0.0.1:1080]; also [IPv6]:PORT, or PORT alone;
+                               port 0 takes a free one
   --user NAME:PASSWORD         admit this user; may be repeated
-  --users FILE                 admit the users of a file, a NAME:PASSWORD a line
+  --users FILE                 admit the users of a file, a NAME:PASSWORD a line; lines that begin
+                               with # are comments
   --egress any|no-local|public what may be reached [loopback clients: any, others: no-local]
   --upstream URL               go out through this proxy; repeated: a chain
                                [TUBESOCK_PROXY, a list separated by blanks or commas]
@@ -38,11 +40,12 @@ const EGRESS = { any: egress.any, 'no-local': egress.noLocal, public: egress.pub
  * Resolves to the exit code. @throws UsageError
  */
 export async function serve(argv: readonly string[], { stdout, stderr, env }: CommandIo = process): Promise<number> {
-  const { server, where, format } = configure(argv, env)
+  const { server, where, format, upstream } = configure(argv, env)
   logServer(server, format, stderr)
   const stopped = stopOnSignals(server)
   try {
     const { host, port } = await server.listen(where)
+    if (upstream.length > 0 && format !== 'none') stderr.write(`going out through ${upstream.join(', then ')}\n`)
     stdout.write(`listening on socks5://${host.includes(':') ? `[${host}]` : host}:${port}\n`)
   } catch (error) {
     stderr.write(`tubesock: ${listenProblem(error, where)}\n`)
@@ -75,26 +78,28 @@ function configure(argv: readonly string[], env: CommandIo['env']) {
   if (wantsUsers && users.length === 0) throw new UsageError('--users: the file names no user')
   const policy =
     values.egress === undefined ? undefined : oneOf(values.egress, ['any', 'no-local', 'public'], '--egress')
-  const upstream = proxyUrls(values.upstream, env)
-  if (upstream.length > 0 && policy !== undefined) {
+  const upstream = upstreamClient(proxyUrls(values.upstream, env))
+  if (upstream !== undefined && policy !== undefined) {
     throw new UsageError(
       '--egress judges what is dialed from here; with --upstream (or TUBESOCK_PROXY) the proxy dials',
     )
   }
   const server = createSocksServer({
-    dial: upstream.length > 0 ? upstreamDialer(upstream) : undefined,
+    dial: upstream?.dialer(),
     auth: wantsUsers ? userPass(Object.fromEntries(users)) : undefined,
     egress: policy === undefined ? undefined : EGRESS[policy](),
     handshakeTimeoutMs: parseSeconds(values['handshake-timeout'], '--handshake-timeout'),
     allowAnonymous: values['allow-anonymous'],
   })
-  return { server, where: parseListen(values.listen), format: oneOf(values.log, LOG_FORMATS, '--log') }
+  const format = oneOf(values.log, LOG_FORMATS, '--log')
+  return { server, where: parseListen(values.listen), format, upstream: upstream?.proxies ?? [] }
 }
 
-function upstreamDialer(proxy: readonly string[]) {
+function upstreamClient(proxy: readonly string[]): SocksClient | undefined {
+  if (proxy.length === 0) return undefined
   try {
     // The server's own dial timeout is the one that counts.
-    return new SocksClient({ proxy, timeoutMs: 0 }).dialer()
+    return new SocksClient({ proxy, timeoutMs: 0 })
   } catch (error) {
     throw new UsageError(`--upstream: ${error instanceof Error ? error.message : 'invalid proxy'}`)
   }

@@ -65,6 +65,11 @@ export class Chain {
     return this.#proxies.length - 1
   }
 
+  /** The proxies, without credentials. */
+  get labels(): readonly string[] {
+    return this.#proxies.map(({ label }) => label)
+  }
+
   /** Reaches the destination through every proxy in turn. */
   async connect({ destination, signal, timeoutMs, socket }: ChainRequest): Promise<{ socket: Duplex; bound: Address }> {
     const journey = new Journey(this.#proxies, destination)

@@ -1,6 +1,6 @@
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { invalidArgument, outOfRange } from '../codec/arguments.js'
+import { assertOptions, invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
 import { Chain, type Connection, type Hop } from './chain.js'
 import { createDialer, type Dialer } from './dialer.js'
 import { parseTarget } from './idn.js'
@@ -50,6 +50,7 @@ export class SocksClient {
    * @throws SocksError `ERR_SOCKS_INVALID_PROXY`; TypeError and RangeError for other options. No error quotes a proxy URL.
    */
   constructor(options: SocksClientOptions) {
+    assertOptions(options, CLIENT_KEYS)
     const { proxy, timeoutMs = DEFAULT_TIMEOUT_MS, requireAuth = false, lookup, localAddress, onHop } = options
     if (localAddress !== undefined && isIP(localAddress) === 0)
       throw invalidArgument('localAddress must be an IP address')
@@ -61,7 +62,7 @@ export class SocksClient {
   static async connect<Stream extends Duplex = Socket>(
     options: SocksClientOptions & ConnectOptions & { readonly socket?: Stream | undefined },
   ): Promise<Connection<Stream>> {
-    return new SocksClient(options).connect<Stream>(options)
+    return connectOnce<Stream>(options)
   }
 
   /**
@@ -72,18 +73,38 @@ export class SocksClient {
   async connect<Stream extends Duplex = Socket>(
     options: ConnectOptions & { readonly socket?: Stream | undefined },
   ): Promise<Connection<Stream>> {
+    assertOptions(options, CONNECT_KEYS)
     const { host, port, signal, timeoutMs = this.#timeoutMs, socket } = options
     if (typeof host !== 'string') throw invalidArgument('host must be a string')
+    if (!isPort(port)) throw outOfRange('port must be an integer from 0 to 65535')
+    if (signal !== undefined && typeof signal?.aborted !== 'boolean')
+      throw invalidArgument('signal must be an AbortSignal')
     const destination = parseTarget(host, port)
     const connection = await this.#chain.connect({ destination, signal, timeoutMs: checkTimeout(timeoutMs), socket })
     // The stream that came in goes out, or (none given) a socket of our own; TLS to a proxy is a socket, too.
     return connection as Connection<Duplex> as Connection<Stream>
   }
 
+  /** The proxies in the order in which they are passed, without credentials, to print. */
+  get proxies(): readonly string[] {
+    return this.#chain.labels
+  }
+
   /** For `createSocksServer({ dial: client.dialer() })`: every request goes out through this client's proxies. */
   dialer(): Dialer {
     return createDialer((request) => this.connect(request), this.#chain.lastHop)
   }
+}
+
+const CLIENT_KEYS = ['proxy', 'timeoutMs', 'requireAuth', 'lookup', 'localAddress', 'onHop']
+const CONNECT_KEYS = ['host', 'port', 'signal', 'timeoutMs', 'socket']
+
+async function connectOnce<Stream extends Duplex>(
+  options: SocksClientOptions & ConnectOptions & { readonly socket?: Stream | undefined },
+): Promise<Connection<Stream>> {
+  assertOptions(options, [...CLIENT_KEYS, ...CONNECT_KEYS])
+  const { host, port, signal, socket, ...clientOptions } = options
+  return new SocksClient(clientOptions).connect<Stream>({ host, port, signal, socket })
 }
 
 function checkTimeout(timeoutMs: number): number {

@@ -1,5 +1,6 @@
 // tubesock/client: connect through SOCKS proxies.
 
+export type { Address, AddressKind, Credentials, Destination } from '../codec/index.js'
 export {
   isSocksError,
   SOCKS_ERROR_CODES,

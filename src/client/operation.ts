@@ -24,7 +24,7 @@ export class Operation {
 
   /** `timeoutError` makes the error at the moment the time is up. @throws the signal's reason if it is aborted already. */
   constructor({ timeoutMs, signal }: OperationOptions, timeoutError: () => Error) {
-    signal?.throwIfAborted()
+    if (signal?.aborted) throw signal.reason
     this.#signal = signal
     this.#cut = new Promise((_resolve, reject) => {
       this.#rejectCut = reject

@@ -124,6 +124,7 @@ function parseUrl(text: string): URL {
   // The URL parser drops tabs and line feeds, which would change a password without a word.
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for.
   if (/[\x00-\x20\x7f]/.test(text)) throw invalidProxy('a proxy URL has no spaces or control characters')
+  if (!text.includes('://')) throw invalidProxy('a proxy URL begins with socks5h://, socks5:// or socks://')
   try {
     return new URL(text)
   } catch {

@@ -16,6 +16,21 @@ export function assertByte(value: number, name: string): void {
     throw outOfRange(`${name} must be an integer from 0 to 255`)
 }
 
+/** @throws TypeError `ERR_INVALID_ARG_VALUE` unless `value` is bytes: text would silently become something else. */
+export function assertBytes(value: unknown, name: string): void {
+  // Not instanceof: bytes of another realm are bytes.
+  if (!ArrayBuffer.isView(value)) throw invalidArgument(`${name} must be a Uint8Array`)
+}
+
+/**
+ * @throws TypeError `ERR_INVALID_ARG_VALUE` unless `options` is an object with none but the known keys: an option that is
+ * misspelt must not pass for one that is left out.
+ */
+export function assertOptions(options: unknown, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null) throw invalidArgument('options must be an object')
+  for (const key of Object.keys(options)) if (!known.includes(key)) throw invalidArgument(`unknown option ${key}`)
+}
+
 /** Whether `value` is an integer from 0 to 65535. */
 export function isPort(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 0xffff

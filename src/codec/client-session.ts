@@ -127,7 +127,10 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
     if (selection === undefined) return undefined
     const { method } = selection
     if (method === Method.noAcceptable) {
-      throw new SocksError('ERR_SOCKS_NO_ACCEPTABLE_METHOD', 'the proxy accepts none of the offered methods')
+      throw new SocksError(
+        'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
+        `the proxy accepts none of the offered methods: ${this.#offered.map(methodName).join(', ')}`,
+      )
     }
     if (!this.#offered.includes(method)) {
       throw new SocksError('ERR_SOCKS_METHOD_NOT_OFFERED', `the proxy chose method ${method}, which was not offered`)
@@ -150,4 +153,9 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
     const reply = this.decode(decodeReply)
     return reply === undefined ? undefined : { type: 'reply', bound: reply.bound }
   }
+}
+
+function methodName(method: number): string {
+  if (method === Method.noAuth) return 'no authentication'
+  return method === Method.userPass ? 'username and password' : `method ${method}`
 }

@@ -71,7 +71,8 @@ export function formatDestination({ type, host, port }: Destination): string {
 
 function ipv6Destination(text: string, port: number): Destination {
   const literal = text.includes(':') ? canonicalIP(text) : undefined
-  if (literal === undefined) throw invalidHost('malformed IPv6 address')
+  if (literal === undefined)
+    throw invalidHost('host is neither a name nor an IPv6 address; scheme and port do not belong in it')
   return destination(literal.type, literal.host, port)
 }
 

@@ -1,3 +1,4 @@
+import { assertBytes } from './arguments.js'
 import { SocksError } from './errors.js'
 
 const NOTHING: Uint8Array = new Uint8Array(0)
@@ -24,9 +25,10 @@ export class Inbox {
   /**
    * Stores a chunk. The bound is on what waited *before* it: a chunk in hand is memory already spent, but a
    * caller that keeps pushing what nobody reads is stopped.
-   * @throws SocksError `ERR_SOCKS_RECEIVE_OVERFLOW`, storing nothing.
+   * @throws SocksError `ERR_SOCKS_RECEIVE_OVERFLOW`, storing nothing; TypeError for what is no bytes.
    */
   push(chunk: Uint8Array): void {
+    assertBytes(chunk, 'chunk')
     if (chunk.length === 0) return
     if (this.#length >= this.#limit) {
       throw new SocksError('ERR_SOCKS_RECEIVE_OVERFLOW', `more than ${this.#limit} bytes wait to be read`)

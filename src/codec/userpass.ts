@@ -1,4 +1,4 @@
-import { assertByte, outOfRange } from './arguments.js'
+import { assertByte, assertBytes, outOfRange } from './arguments.js'
 import { AUTH_VERSION, VERSION } from './constants.js'
 import type { Decoded } from './decoded.js'
 import { SocksError } from './errors.js'
@@ -20,8 +20,10 @@ export interface CredentialsOptions {
   readonly lenientVersion?: boolean | undefined
 }
 
-/** `01 ULEN UNAME PLEN PASSWD`. @throws RangeError for a username or password over 255 bytes. */
+/** `01 ULEN UNAME PLEN PASSWD`; see `credentialsFromText`. @throws TypeError for text; RangeError for a username or password over 255 bytes. */
 export function encodeCredentials({ username, password }: Credentials): Uint8Array {
+  assertBytes(username, 'username')
+  assertBytes(password, 'password')
   if (username.length > 255) throw outOfRange('username is longer than 255 bytes')
   if (password.length > 255) throw outOfRange('password is longer than 255 bytes')
   const bytes = new Uint8Array(3 + username.length + password.length)

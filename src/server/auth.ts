@@ -23,7 +23,9 @@ export type AuthMethod = NoAuthMethod | UserPassMethod
  * Judges credentials. `true` admits as `{ username }`, an object admits as that identity; anything else, a throw or a
  * rejection denies. `session.signal` aborts when the client is gone.
  */
-export type Verifier = (username: string, password: string, session: Session) => unknown
+export type Verifier = (username: string, password: string, session: Session) => Verdict | Promise<Verdict>
+
+type Verdict = boolean | object | null | undefined
 
 /** Everybody may come in. The default. */
 export function noAuth(): NoAuthMethod {
@@ -45,7 +47,8 @@ export function userPass(users: Verifier | Readonly<Record<string, string>>): Us
 
 /** Names are looked up and passwords compared as digests, so that time tells neither a prefix nor which names exist. */
 function tableVerifier(users: Readonly<Record<string, string>>): Verifier {
-  if (typeof users !== 'object' || users === null) throw invalidArgument('userPass takes a function or an object')
+  // A Map or an array has no own names: it would deny everybody without a word.
+  if (!isPlainObject(users)) throw invalidArgument('userPass takes a function or a plain object of passwords by name')
   const passwords = new Map<string, Buffer>()
   for (const [name, password] of Object.entries(users)) {
     if (typeof password !== 'string') throw invalidArgument('passwords must be strings')
@@ -58,6 +61,12 @@ function tableVerifier(users: Readonly<Record<string, string>>): Verifier {
     const matches = timingSafeEqual(digest(password), expected ?? nobody)
     return matches && expected !== undefined
   }
+}
+
+function isPlainObject(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || prototype === Object.prototype || Object.getPrototypeOf(prototype) === null
 }
 
 function assertFits(name: string, password: string): void {

@@ -232,15 +232,23 @@ export class Connection {
     const failure = isSocksError(error)
       ? error
       : replyError(ReplyCode.generalFailure, 'internal error', { cause: error })
+    const reason = this.#reasonFor(failure)
     const answer = this.#answer(failure)
     this.#phase = 'closing'
-    this.#end = { reason: closeReason(failure), error: failure }
+    this.#end = { reason, error: failure }
     this.#deadline.clear()
     this.#handshake.release()
     this.session.abort(failure)
     if (answer === undefined) this.#stream.destroy()
     else endAndLinger(this.#stream, answer, LINGER_MS)
     this.#observer.refused(failure)
+  }
+
+  /** By where the handshake stands, not by the error alone: an upstream's refusal of our login is none of the client's. */
+  #reasonFor({ code }: SocksError): CloseReason {
+    if (code === 'ERR_SOCKS_HANDSHAKE_TIMEOUT') return 'handshake-timeout'
+    const { state } = this.#protocol
+    return state === 'choosing-method' || state === 'judging-credentials' ? 'auth-failed' : 'refused'
   }
 
   #answer(error: SocksError): Uint8Array | undefined {
@@ -263,18 +271,6 @@ export class Connection {
     this.#deadline.clear()
     this.session.abort(this.#end?.error ?? new SocksError('ERR_SOCKS_ABORTED', 'the connection has ended'))
     this.#observer.closed(this.#end?.reason ?? 'aborted', this.#end?.error)
-  }
-}
-
-function closeReason({ code }: SocksError): CloseReason {
-  switch (code) {
-    case 'ERR_SOCKS_NO_ACCEPTABLE_METHOD':
-    case 'ERR_SOCKS_AUTH_FAILED':
-      return 'auth-failed'
-    case 'ERR_SOCKS_HANDSHAKE_TIMEOUT':
-      return 'handshake-timeout'
-    default:
-      return 'refused'
   }
 }
 

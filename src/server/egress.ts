@@ -1,4 +1,5 @@
 import { type AddressKind, classifyIP, parseIP } from '../codec/index.js'
+import type { OutboundRequest } from './outbound.js'
 
 /** A resolved address that is about to be dialed. */
 export interface EgressCandidate {
@@ -11,10 +12,11 @@ export interface EgressCandidate {
 }
 
 /**
- * Judges each resolved address after DNS; what is judged is what is dialed. Only `true` allows; a throw denies.
+ * Judges each resolved address after DNS, for a request; what is judged is what is dialed. `true` allows. A throw, and
+ * anything but a boolean, denies and is told as the fault of the hook.
  * The function's `name` stands in the error of a denial.
  */
-export type EgressPolicy = (candidate: EgressCandidate) => boolean
+export type EgressPolicy = (candidate: EgressCandidate, request: OutboundRequest) => boolean
 
 const LOCAL_KINDS: ReadonlySet<AddressKind> = new Set<AddressKind>([
   'loopback',

@@ -1,4 +1,5 @@
 import type { Destination, SocksError, SocksErrorCode } from '../codec/index.js'
+import { isDialFailure } from './reply-code.js'
 import type { Identity, Session } from './session.js'
 
 /**
@@ -40,7 +41,9 @@ export interface EstablishedInfo extends RequestInfo {
 /** Credentials, a request or an address was refused by a rule. */
 export interface DeniedInfo {
   readonly session: Session
+  /** `undefined` where the credentials were refused; `session.credentials` has them. */
   readonly identity: Identity | undefined
+  /** `undefined` where nothing was asked for yet. */
   readonly destination: Destination | undefined
   readonly error: SocksError
 }
@@ -50,13 +53,14 @@ export interface ClosedInfo {
   readonly session: Session
   readonly identity: Identity | undefined
   readonly destination: Destination | undefined
-  /** From the client to the target. */
+  /** From the client to the target, the handshake not counted. */
   readonly bytesUp: number
   /** From the target to the client. */
   readonly bytesDown: number
   readonly durationMs: number
   readonly reason: CloseReason
-  readonly error: Error | undefined
+  /** A `SocksError`, or the system error that reset a tunnel. */
+  readonly error: NodeJS.ErrnoException | undefined
 }
 
 /** Events of a `SocksServer`, by name, with their arguments. */
@@ -89,8 +93,8 @@ const DENIALS: ReadonlySet<SocksErrorCode> = new Set<SocksErrorCode>([
 ])
 
 /** Whether an error is the verdict of a rule. */
-export function isDenial({ code }: SocksError): boolean {
-  return DENIALS.has(code)
+export function isDenial(error: SocksError): boolean {
+  return DENIALS.has(error.code) && !isDialFailure(error)
 }
 
 const FAULTS: ReadonlySet<SocksErrorCode> = new Set<SocksErrorCode>([
@@ -105,10 +109,9 @@ const FAULTS: ReadonlySet<SocksErrorCode> = new Set<SocksErrorCode>([
   'ERR_SOCKS_CONNECTION_CLOSED',
   'ERR_SOCKS_RECEIVE_OVERFLOW',
   'ERR_SOCKS_HANDSHAKE_TIMEOUT',
-  'ERR_SOCKS_HOOK_FAILED',
 ])
 
 /** Whether an error is somebody's fault (a peer's, a hook's) and not an answer that the network gave. */
-export function isFault({ code }: SocksError): boolean {
-  return FAULTS.has(code)
+export function isFault(error: SocksError): boolean {
+  return error.code === 'ERR_SOCKS_HOOK_FAILED' || (FAULTS.has(error.code) && !isDialFailure(error))
 }

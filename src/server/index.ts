@@ -1,5 +1,6 @@
 // tubesock/server: host a SOCKS5 server.
 
+export type { Address, AddressKind, Credentials, Destination } from '../codec/index.js'
 export {
   isSocksError,
   SOCKS_ERROR_CODES,

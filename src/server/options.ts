@@ -1,6 +1,7 @@
-import { invalidArgument, outOfRange } from '../codec/arguments.js'
+import { invalidArgument } from '../codec/arguments.js'
 import type { ServerSessionOptions } from '../codec/index.js'
 import { type AuthMethod, noAuth } from './auth.js'
+import { assertOptionTypes, type OptionType, OUTBOUND_OPTION_TYPES } from './option-types.js'
 import { createOutbound, type Outbound, type OutboundOptions } from './outbound.js'
 
 /** Options of `createSocksServer`. Those of the way out ({@link OutboundOptions}) stand beside the server's own. */
@@ -35,18 +36,8 @@ export interface ServerSettings {
   readonly protocol: ServerSessionOptions
 }
 
-const OUTBOUND_TYPES = {
-  authorize: 'function',
-  egress: 'function',
-  lookup: 'function',
-  localAddress: 'string',
-  dial: 'function',
-  resolve: 'boolean',
-  dialTimeoutMs: 'milliseconds',
-} as const
-
-const TYPES: Readonly<Record<keyof ServerOptions, 'function' | 'string' | 'boolean' | 'milliseconds' | 'object'>> = {
-  ...OUTBOUND_TYPES,
+const TYPES: Readonly<Record<keyof ServerOptions, OptionType>> = {
+  ...OUTBOUND_OPTION_TYPES,
   auth: 'object',
   allowAnonymous: 'boolean',
   hideBoundAddress: 'boolean',
@@ -64,16 +55,17 @@ const TYPES: Readonly<Record<keyof ServerOptions, 'function' | 'string' | 'boole
  * @throws TypeError, RangeError.
  */
 export function serverSettings(options: ServerOptions): ServerSettings {
-  assertOptions(options)
+  if (typeof options?.auth === 'function') throw invalidArgument('option auth takes a method: auth: userPass(verifier)')
+  assertOptionTypes(options, TYPES)
   const auth = authMethods(options.auth ?? noAuth())
-  const outboundNames = Object.keys(OUTBOUND_TYPES).filter((name) => Reflect.get(options, name) !== undefined)
+  const outboundNames = Object.keys(OUTBOUND_OPTION_TYPES).filter((name) => Reflect.get(options, name) !== undefined)
   if (options.outbound !== undefined && outboundNames.length > 0) {
     throw invalidArgument(`option ${outboundNames[0]} belongs to the outbound that is given beside it`)
   }
   const admitsAnyone = auth.some(({ type }) => type === 'no-auth')
   return {
     auth,
-    outbound: options.outbound ?? createOutbound(options),
+    outbound: options.outbound ?? createOutbound(pickOutbound(options)),
     isOpen: admitsAnyone && !(options.outbound?.hasAuthorize ?? options.authorize !== undefined),
     allowAnonymous: options.allowAnonymous ?? false,
     hideBoundAddress: options.hideBoundAddress ?? false,
@@ -87,23 +79,9 @@ export function serverSettings(options: ServerOptions): ServerSettings {
   }
 }
 
-function assertOptions(options: ServerOptions): void {
-  if (typeof options !== 'object' || options === null) throw invalidArgument('options must be an object')
-  for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(TYPES, name)) throw invalidArgument(`unknown option ${name}`)
-    if (value !== undefined) assertType(name, value, Reflect.get(TYPES, name))
-  }
-}
-
-function assertType(name: string, value: unknown, type: string): void {
-  if (type === 'milliseconds') {
-    // setTimeout turns what does not fit 31 bits into 1.
-    if (typeof value !== 'number' || !(value >= 0 && value <= 0x7fff_ffff)) {
-      throw outOfRange(`option ${name} must be a number of milliseconds from 0 to 2147483647`)
-    }
-  } else if (typeof value !== type || value === null) {
-    throw invalidArgument(`option ${name} must be of type ${type}`)
-  }
+function pickOutbound(options: ServerOptions): OutboundOptions {
+  const { authorize, egress, lookup, localAddress, dial, resolve, dialTimeoutMs } = options
+  return { authorize, egress, lookup, localAddress, dial, resolve, dialTimeoutMs }
 }
 
 function authMethods(auth: AuthMethod | readonly AuthMethod[]): readonly AuthMethod[] {

@@ -1,5 +1,5 @@
 import { Duplex } from 'node:stream'
-import { invalidArgument } from '../codec/arguments.js'
+import { assertOptions, invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
 import {
   type Address,
   classifyIP,
@@ -13,6 +13,7 @@ import {
 import { boundOf, type Candidate, dialDirect, whenConnected } from './dial.js'
 import { defaultEgress, type EgressPolicy } from './egress.js'
 import { hookError, Operation, untilAborted } from './operation.js'
+import { assertOptionTypes, OUTBOUND_OPTION_TYPES } from './option-types.js'
 import { OwnAddresses } from './own-addresses.js'
 import { dialError } from './reply-code.js'
 import { type Lookup, resolveDestination } from './resolve.js'
@@ -40,7 +41,7 @@ export type DialResult =
 export type Dial = (request: OutboundRequest) => DialResult | Promise<DialResult>
 
 /** Judges a request before DNS. Only `true` admits; a number from 1 to 8 denies with that reply code, all else with 02. */
-export type Authorize = (request: OutboundRequest) => unknown
+export type Authorize = (request: OutboundRequest) => boolean | number | Promise<boolean | number>
 
 /** Options of {@link createOutbound}. */
 export interface OutboundOptions {
@@ -93,6 +94,7 @@ export class Outbound {
    * @throws TypeError for `egress` beside `dial` without `resolve`: names would pass it unseen.
    */
   constructor(options: OutboundOptions) {
+    assertOptionTypes(options, OUTBOUND_OPTION_TYPES)
     const { dial, egress, resolve = false, localAddress } = options
     if (dial !== undefined && egress !== undefined && !resolve) {
       throw invalidArgument('egress with dial judges IP literals alone: add resolve: true, or leave egress out')
@@ -115,6 +117,8 @@ export class Outbound {
    * failed on the way. An abort rejects with `signal.reason`.
    */
   async connect(target: OutboundTarget): Promise<OutboundConnection> {
+    assertOptions(target, TARGET_KEYS)
+    if (!isPort(target.port)) throw outOfRange('port must be an integer from 0 to 65535')
     const destination = dialable(target)
     const { dialTimeoutMs = 30_000 } = this.#options
     const operation = new Operation(target.signal, dialTimeoutMs, () => dialTimeout(destination))
@@ -179,7 +183,7 @@ export class Outbound {
       const { stream, bound } = asConnection(result)
       return { stream: await whenConnected(stream, request.signal), bound: boundOf(stream, bound) }
     } catch (error) {
-      throw request.signal.aborted ? error : dialError(error, formatDestination(request))
+      throw request.signal.aborted ? error : dialError(error, formatDestination(request), 'dial')
     }
   }
 
@@ -188,7 +192,7 @@ export class Outbound {
     try {
       candidates = await untilAborted(request.signal, () => resolveDestination(request, this.#options.lookup))
     } catch (error) {
-      throw request.signal.aborted ? error : dialError(error, formatDestination(request))
+      throw request.signal.aborted ? error : dialError(error, formatDestination(request), 'lookup')
     }
     return this.#judge(candidates, request)
   }
@@ -196,7 +200,7 @@ export class Outbound {
   /** The candidates that may be dialed. @throws SocksError when there is none. */
   #judge(candidates: readonly Candidate[], request: OutboundRequest): Candidate[] {
     const policy = this.#options.egress ?? defaultEgress(request.clientAddress)
-    const allowed = candidates.filter((candidate) => isAllowed(policy, candidate))
+    const allowed = candidates.filter((candidate) => isAllowed(policy, candidate, request))
     const details = { replyCode: ReplyCode.notAllowed, target: formatDestination(request) }
     if (allowed.length === 0) {
       throw new SocksError('ERR_SOCKS_EGRESS_DENIED', `denied by egress policy ${policy.name || '(unnamed)'}`, details)
@@ -206,6 +210,8 @@ export class Outbound {
     return foreign
   }
 }
+
+const TARGET_KEYS = ['host', 'port', 'clientAddress', 'identity', 'session', 'signal']
 
 /** Canonical destination of a CONNECT. What no connection can lead to is refused here, whatever the rules say. */
 function dialable({ host, port }: OutboundTarget): Destination {
@@ -224,11 +230,13 @@ function dialable({ host, port }: OutboundTarget): Destination {
   return destination
 }
 
-function isAllowed(policy: EgressPolicy, { type, host, port }: Candidate): boolean {
+function isAllowed(policy: EgressPolicy, { type, host, port }: Candidate, request: OutboundRequest): boolean {
   const bytes = parseIP(host)
   if (bytes === undefined) return false
   try {
-    return policy({ type, host, port, kind: classifyIP(bytes) }) === true
+    const verdict: unknown = policy({ type, host, port, kind: classifyIP(bytes) }, request)
+    if (typeof verdict !== 'boolean') throw new TypeError('egress returned no boolean')
+    return verdict
   } catch (error) {
     throw hookError('egress', error, ReplyCode.notAllowed)
   }
@@ -243,8 +251,8 @@ function asConnection(result: DialResult): {
   bound?: { readonly host: string; readonly port: number }
 } {
   const connection = result instanceof Duplex ? { stream: result } : result
-  if (connection?.stream instanceof Duplex) return connection
-  throw hookError('dial', new TypeError('dial returned no Duplex'), ReplyCode.generalFailure)
+  if (connection?.stream instanceof Duplex && !connection.stream.readableObjectMode) return connection
+  throw hookError('dial', new TypeError('dial returned no Duplex of bytes'), ReplyCode.generalFailure)
 }
 
 function discardResult(result: DialResult): void {

@@ -1,4 +1,5 @@
 import { isSocksError, ReplyCode, replyError, type SocksError } from '../codec/index.js'
+import { hookError } from './operation.js'
 
 // System error -> REP, in one table. Of several failed attempts (AggregateError) the code that stands first here is the
 // one to tell: an address that refused says more than one that could not be reached, and that more than one that was silent.
@@ -23,10 +24,26 @@ export function replyCodeOf(error: unknown): number {
   return ReplyCode.generalFailure
 }
 
-/** A failed dial as the one error class, with the system's own as `cause`. */
-export function dialError(error: unknown, target: string): SocksError {
-  if (isSocksError(error)) return error
+const dialFailures = new WeakSet<SocksError>()
+
+/** Whether an error came up while dialing: an upstream's refusal is no verdict of this server's own rules. */
+export function isDialFailure(error: SocksError): boolean {
+  return dialFailures.has(error)
+}
+
+/**
+ * A failed dial as the one error class, with the system's own as `cause`. What has no system code and is no SocksError
+ * is a bug of `hook`, the application's function that was asked, if there was one.
+ */
+export function dialError(error: unknown, target: string, hook?: string): SocksError {
+  const failure = isSocksError(error) ? error : systemFailure(error, target, hook)
+  dialFailures.add(failure)
+  return failure
+}
+
+function systemFailure(error: unknown, target: string, hook: string | undefined): SocksError {
   const codes = errorCodes(error)
+  if (codes.length === 0 && hook !== undefined) return hookError(hook, error, ReplyCode.generalFailure)
   const detail = codes.length === 0 ? '' : ` (${[...new Set(codes)].join(', ')})`
   return replyError(replyCodeOf(error), `cannot connect to ${target}${detail}`, { target, cause: error })
 }

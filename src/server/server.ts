@@ -1,12 +1,13 @@
 import { EventEmitter, once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
-import { invalidArgument } from '../codec/arguments.js'
+import { assertOptions, invalidArgument } from '../codec/arguments.js'
 import { canonicalIP, SocksError } from '../codec/index.js'
 import { Deadline } from '../stream/deadline.js'
 import { Connection } from './connection.js'
 import { type CloseReason, isDenial, isFault, type SocksServerEvents } from './events.js'
 import { bindOptions, type ListenAddress, type ListenOptions } from './listen-options.js'
+import { assertOptionTypes } from './option-types.js'
 import { type ServerOptions, type ServerSettings, serverSettings } from './options.js'
 import type { Outbound } from './outbound.js'
 import { ServerSideSession, type Session } from './session.js'
@@ -88,7 +89,9 @@ export class SocksServer extends EventEmitter<SocksServerEvents> {
    * server's from here on, and is destroyed in the end.
    * @throws TypeError for what is no byte stream, or has no IP address as `clientAddress`.
    */
-  handle(stream: Duplex, { clientAddress, clientPort }: HandleOptions = {}): Session {
+  handle(stream: Duplex, options: HandleOptions = {}): Session {
+    assertOptions(options, ['clientAddress', 'clientPort'])
+    const { clientAddress, clientPort } = options
     if (!(stream instanceof Duplex) || stream.readableObjectMode || stream.readableEncoding !== null) {
       throw invalidArgument('handle takes a Duplex of bytes')
     }
@@ -111,7 +114,9 @@ export class SocksServer extends EventEmitter<SocksServerEvents> {
    * Stops listening, drops clients that have not asked for anything yet, waits for open tunnels and running requests,
    * and destroys what is left when the grace is over. Resolves when all is gone; further calls share the first one's end.
    */
-  close({ graceMs = 5_000 }: CloseOptions = {}): Promise<void> {
+  close(options: CloseOptions = {}): Promise<void> {
+    assertOptionTypes(options, { graceMs: 'milliseconds' })
+    const { graceMs = 5_000 } = options
     this.#closing ??= this.#close(graceMs)
     return this.#closing
   }

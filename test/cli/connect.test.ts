@@ -198,7 +198,7 @@ describe('failures', () => {
     [['example.com', '443'], 'TUBESOCK_PROXY'],
     [['--proxy', 'socks5h://h', 'example.com', '443', 'x'], 'expected HOST PORT'],
     [['--proxy', 'socks5h://h', 'example.com', 'https'], 'PORT'],
-    [['--proxy', 'socks5h://h', 'example.com', '65536'], 'port'],
+    [['--proxy', 'socks5h://h', 'example.com', '65536'], 'PORT'],
     [['--proxy', 'socks5h://h', '127.1', '80'], 'host'],
     [['--proxy', `http://${SECRET}@h`, 'example.com', '443'], 'socks5h://'],
     [['--proxy', `socks5h://${SECRET}@h:x`, 'example.com', '443'], 'malformed'],

@@ -217,11 +217,24 @@ describe('--log', () => {
     await client.closed
     const { stderr } = await stop(serving.program)
     expect(stderr).toContain('forged')
-    expect(stderr.split('\n').filter((line) => line.includes('forged'))).toHaveLength(1)
+    // As JSON the request and its end name the user, as text only the end does.
+    const lines = stderr.split('\n').filter((line) => line.includes('forged'))
+    expect(lines).toHaveLength(format === 'json' ? 2 : 1)
     expect(stderr).not.toMatch(/^2020/m)
     // Newlines between the lines are the only control characters; no separators or bidirectional marks either.
     expect(stderr).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
     if (format === 'json') expect(stderr.trimEnd().split('\n').map(parseEvent).at(-1)).toMatchObject({ user: name })
+  })
+})
+
+describe('--upstream', () => {
+  it('says which way out it takes, without credentials, and not with --log none', async () => {
+    const upstream = ['--upstream', 'socks5h://user:geheim@127.0.0.1:9', '--upstream', 'socks5h://[::1]:9']
+    const { program } = await startServe(upstream)
+    const { stderr } = await stop(program)
+    expect(stderr).toBe('going out through socks5h://127.0.0.1:9, then socks5h://[::1]:9\n')
+    const quiet = await startServe([...upstream, '--log', 'none'])
+    expect((await stop(quiet.program)).stderr).toBe('')
   })
 })
 

@@ -118,10 +118,28 @@ describe('what is asked for', () => {
   })
 
   it.each([-1, 65_536, 1.5, Number.NaN])('port %s is refused', async (wrong) => {
-    await failure(
-      SocksClient.connect({ proxy: 'socks5h://127.0.0.1:1', host: 'a', port: wrong }),
-      'ERR_SOCKS_INVALID_PORT',
+    await expect(SocksClient.connect({ proxy: 'socks5h://127.0.0.1:1', host: 'a', port: wrong })).rejects.toThrow(
+      RangeError,
     )
+  })
+
+  it('options that it does not know are refused: a misspelt requireAuth must not pass for none', async () => {
+    const proxy = 'socks5h://127.0.0.1:1'
+    // @ts-expect-error misspelt
+    expect(() => new SocksClient({ proxy, requireauth: true })).toThrow(TypeError)
+    // @ts-expect-error nothing at all
+    expect(() => new SocksClient()).toThrow(TypeError)
+    // @ts-expect-error misspelt
+    await expect(SocksClient.connect({ proxy, ...target, timeout: 100 })).rejects.toThrow(TypeError)
+    // @ts-expect-error misspelt
+    await expect(new SocksClient({ proxy }).connect({ ...target, timeout: 100 })).rejects.toThrow(TypeError)
+    // @ts-expect-error the controller, not its signal
+    await expect(SocksClient.connect({ proxy, ...target, signal: new AbortController() })).rejects.toThrow(TypeError)
+  })
+
+  it('names its proxies without credentials', () => {
+    const client = new SocksClient({ proxy: ['socks5h://user:secret@127.0.0.1', 'socks5://[::1]:9'] })
+    expect(client.proxies).toEqual(['socks5h://127.0.0.1:1080', 'socks5://[::1]:9'])
   })
 
   it('static connect rejects, it does not throw', async () => {

@@ -8,6 +8,7 @@ import {
   decodeUserPassStatus,
   encodeCredentials,
   encodeUserPassStatus,
+  ServerSession,
 } from '../../src/codec/index.js'
 import { anyText, byte, credentials } from '../support/arbitraries.js'
 import { bytes, hex, plain, utf8 } from '../support/bytes.js'
@@ -29,6 +30,17 @@ describeLaws('a status', {
   values: byte.map((status) => ({ status })),
   encode: encodeUserPassStatus,
   decode: decodeUserPassStatus,
+})
+
+describe('wrong arguments', () => {
+  it('text in place of bytes is refused, not sent as zeros', () => {
+    // @ts-expect-error text
+    expect(() => encodeCredentials({ username: 'user', password: 'pass' })).toThrow(TypeError)
+    // @ts-expect-error text
+    expect(() => new ServerSession().receive('\x05\x01\x00')).toThrow(TypeError)
+    // @ts-expect-error an array
+    expect(() => new ServerSession().receive([5, 1, 0])).toThrow(TypeError)
+  })
 })
 
 describe('credentials', () => {

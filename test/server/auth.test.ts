@@ -151,7 +151,7 @@ describe('RFC 1929', () => {
     const { status, errors, closing, client } = await login(verify, 'u', 'p')
     expect(status).toBe('0101')
     client.end()
-    await closing
+    expect(await closing).toMatchObject({ reason: 'auth-failed' })
     expect(errors.map(codeOf)).toEqual(['ERR_SOCKS_HOOK_FAILED'])
     expect(errors[0]?.cause).toEqual(new Error('database down'))
   })
@@ -169,6 +169,7 @@ describe('RFC 1929', () => {
     [Symbol('yes')],
     [() => true],
   ])('S33 a verdict of %s denies', async (verdict) => {
+    // @ts-expect-error what a verifier without types may return
     expect((await login(() => verdict, 'u', 'p')).status).toBe('0101')
     expect((await login(async () => verdict, 'u', 'p')).status).toBe('0101')
   })
@@ -250,6 +251,8 @@ describe('RFC 1929', () => {
     expect(() => userPass({ ['n'.repeat(256)]: 'x' })).toThrow(RangeError)
     // @ts-expect-error not a string
     expect(() => userPass({ u: 1 })).toThrow(TypeError)
+    // @ts-expect-error a Map has no names of its own: it would deny everybody
+    expect(() => userPass(new Map([['u', 'p']]))).toThrow(TypeError)
     // @ts-expect-error neither function nor object
     expect(() => userPass(null)).toThrow(TypeError)
     try {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { networkInterfaces } from 'node:os'
 import { duplexPair } from 'node:stream'
 import { describe, expect, it, vi } from 'vitest'
-import { createOutbound, createSocksServer, egress, type OutboundRequest } from '../../src/server/index.js'
+import { createOutbound, createSocksServer, egress, type OutboundRequest, SocksError } from '../../src/server/index.js'
 import { connectRequest, GREETING_NO_AUTH } from '../support/raw-client.js'
 import { cleanup, startServer } from '../support/servers.js'
 import { startEcho, startTarget } from '../support/targets.js'
@@ -62,6 +62,7 @@ describe('authorize', () => {
   it.each([[undefined], [null], [0], [9], [1.5], [-1], ['true'], [{}], [[]], [Number.NaN], [256]])(
     'a verdict of %s is a denial that is told as the fault of the hook',
     async (verdict) => {
+      // @ts-expect-error what a rule without types may return
       const outbound = createOutbound({ authorize: () => verdict, dial: () => duplexPair()[0] })
       const failure = { code: 'ERR_SOCKS_HOOK_FAILED', replyCode: 2 }
       await expect(outbound.connect({ host: 'a.example', port: 1 })).rejects.toMatchObject(failure)
@@ -82,7 +83,7 @@ describe('authorize', () => {
   })
 
   it('that never settles ends with the dial timeout or the signal of the caller', async () => {
-    const authorize = () => new Promise(() => {})
+    const authorize = () => new Promise<boolean>(() => {})
     await expect(
       createOutbound({ authorize, dialTimeoutMs: 20 }).connect({ host: 'a.example', port: 1 }),
     ).rejects.toMatchObject({
@@ -228,8 +229,27 @@ describe('egress', () => {
     // @ts-expect-error what a policy without types may return
     const truthy = createOutbound({ egress: () => 'yes' })
     await expect(truthy.connect({ host: '192.0.2.1', port: 1 })).rejects.toMatchObject({
-      code: 'ERR_SOCKS_EGRESS_DENIED',
+      code: 'ERR_SOCKS_HOOK_FAILED',
+      replyCode: 2,
     })
+    // @ts-expect-error a preset that was not called
+    const uncalled = createOutbound({ egress: egress.publicOnly })
+    await expect(uncalled.connect({ host: '8.8.8.8', port: 1 })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_HOOK_FAILED',
+    })
+  })
+
+  it('gets the request beside the address, so that rights can differ by identity', async () => {
+    const seen: unknown[] = []
+    const outbound = createOutbound({
+      egress: ({ kind }, { identity, host }) => {
+        seen.push([kind, identity.username, host])
+        return false
+      },
+    })
+    const attempt = outbound.connect({ host: '127.0.0.1', port: 1, identity: { username: 'bob' } })
+    await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_EGRESS_DENIED' })
+    expect(seen).toEqual([['loopback', 'bob', '127.0.0.1']])
   })
 
   it('several candidates are tried until one answers', async () => {
@@ -248,6 +268,60 @@ describe('egress', () => {
 })
 
 describe('dial', () => {
+  it.each([
+    [
+      'throws',
+      {
+        dial: () => {
+          throw new TypeError('bug')
+        },
+      },
+    ],
+    ['rejects', { dial: () => Promise.reject(new TypeError('bug')) }],
+    [
+      'has a resolver that throws',
+      {
+        lookup: () => {
+          throw new TypeError('bug')
+        },
+      },
+    ],
+  ])(
+    'that %s with what is no system error is told as the fault of the hook, and is no denial',
+    async (_how, options) => {
+      const { server, client: connect, closed, errors } = await startServer(options)
+      const denied = vi.fn()
+      server.on('denied', denied)
+      const closing = closed()
+      const client = await connect()
+      client.write(Buffer.concat([GREETING_NO_AUTH, connectRequest('example.com', 80)]))
+      expect((await client.readToEnd()).toString('hex').slice(4, 8)).toBe('0501')
+      client.end()
+      const failure = { code: 'ERR_SOCKS_HOOK_FAILED', cause: new TypeError('bug') }
+      expect(await closing).toMatchObject({ reason: 'refused', error: failure })
+      expect(errors).toMatchObject([failure])
+      expect(denied).not.toHaveBeenCalled()
+    },
+  )
+
+  it.each(['ERR_SOCKS_AUTH_FAILED', 'ERR_SOCKS_NOT_ALLOWED', 'ERR_SOCKS_PEER_IS_HTTP'] as const)(
+    "an upstream's %s is neither a failed login of the client nor a denial nor a fault",
+    async (code) => {
+      const dial = () => Promise.reject(new SocksError(code, 'said the upstream', { replyCode: 1 }))
+      const { server, client: connect, closed, errors } = await startServer({ dial })
+      const denied = vi.fn()
+      server.on('denied', denied)
+      const closing = closed()
+      const client = await connect()
+      client.write(Buffer.concat([GREETING_NO_AUTH, connectRequest('example.com', 80)]))
+      expect((await client.readToEnd()).toString('hex').slice(4, 8)).toBe('0501')
+      client.end()
+      expect(await closing).toMatchObject({ reason: 'refused', error: { code } })
+      expect(denied).not.toHaveBeenCalled()
+      expect(errors).toEqual([])
+    },
+  )
+
   it('gets the name unresolved; egress then judges IP literals alone, by its default', async () => {
     const lookup = resolver('127.0.0.1')
     const dial = vi.fn((_request: OutboundRequest) => duplexPair()[0])
@@ -267,6 +341,8 @@ describe('dial', () => {
     expect(() => createSocksServer({ dial, egress: egress.publicOnly() })).toThrow(TypeError)
     expect(() => createOutbound({ resolve: true })).toThrow(TypeError)
     expect(() => createOutbound({ localAddress: 'localhost' })).toThrow(TypeError)
+    // @ts-expect-error misspelt
+    expect(() => createOutbound({ authorise: () => true })).toThrow(TypeError)
   })
 
   it('a stream of a dialer that settles after the timeout is destroyed', async () => {
@@ -279,6 +355,14 @@ describe('dial', () => {
     settle(late)
     if (!late.closed) await once(late, 'close')
     expect(late.destroyed).toBe(true)
+  })
+
+  it('options that it does not know, and a port that is none, are refused', async () => {
+    const outbound = createOutbound({ dial: () => duplexPair()[0] })
+    // @ts-expect-error misspelt
+    await expect(outbound.connect({ host: 'a.example', port: 1, client: '127.0.0.1' })).rejects.toThrow(TypeError)
+    // @ts-expect-error text
+    await expect(outbound.connect({ host: 'a.example', port: '1' })).rejects.toThrow(RangeError)
   })
 
   it('an abort that came before the call rejects without asking anybody', async () => {

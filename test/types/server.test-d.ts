@@ -121,7 +121,7 @@ describe('SocksServer', () => {
     server.on('closed', ({ reason, bytesUp, bytesDown, durationMs, error }) => {
       expectTypeOf(reason).toEqualTypeOf<CloseReason>()
       expectTypeOf([bytesUp, bytesDown, durationMs]).toEqualTypeOf<number[]>()
-      expectTypeOf(error).toEqualTypeOf<Error | undefined>()
+      expectTypeOf(error).toEqualTypeOf<NodeJS.ErrnoException | undefined>()
     })
     server.on('error', (error, session) => {
       expectTypeOf(error).toEqualTypeOf<Error>()

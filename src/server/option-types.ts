@@ -1,0 +1,35 @@
+import { assertOptions, invalidArgument, outOfRange } from '../codec/arguments.js'
+
+/** What an option may be. */
+export type OptionType = 'function' | 'string' | 'boolean' | 'milliseconds' | 'object'
+
+/** Options of the way out, which a server takes beside its own. */
+export const OUTBOUND_OPTION_TYPES = {
+  authorize: 'function',
+  egress: 'function',
+  lookup: 'function',
+  localAddress: 'string',
+  dial: 'function',
+  resolve: 'boolean',
+  dialTimeoutMs: 'milliseconds',
+} as const
+
+/** @throws TypeError for an unknown name or a wrong type; RangeError for milliseconds that no timer takes. `undefined` is left out. */
+export function assertOptionTypes(options: object, types: Readonly<Record<string, OptionType>>): void {
+  assertOptions(options, Object.keys(types))
+  for (const [name, type] of Object.entries(types)) {
+    const value: unknown = Reflect.get(options, name)
+    if (value !== undefined) assertType(name, value, type)
+  }
+}
+
+function assertType(name: string, value: unknown, type: OptionType): void {
+  if (type === 'milliseconds') {
+    // setTimeout turns what does not fit 31 bits into 1.
+    if (typeof value !== 'number' || !(value >= 0 && value <= 0x7fff_ffff)) {
+      throw outOfRange(`option ${name} must be a number of milliseconds from 0 to 2147483647`)
+    }
+  } else if (typeof value !== type || value === null) {
+    throw invalidArgument(`option ${name} must be of type ${type}`)
+  }
+}
