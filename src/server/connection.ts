@@ -274,8 +274,16 @@ export class Connection {
   }
 }
 
+/** Objects that some code returns for "no". */
+const NO_IDENTITY = [Error, Boolean, Number, String, Date] as const
+
 function isIdentity(verdict: unknown): verdict is Identity {
-  return typeof verdict === 'object' && verdict !== null && !Array.isArray(verdict) && !(verdict instanceof Error)
+  return (
+    typeof verdict === 'object' &&
+    verdict !== null &&
+    !Array.isArray(verdict) &&
+    !NO_IDENTITY.some((type) => verdict instanceof type)
+  )
 }
 
 function authFailed(message: string): SocksError {

@@ -11,6 +11,8 @@ export interface Candidate {
   readonly port: number
 }
 
+const SOCKET_OPTIONS = { noDelay: true, keepAlive: true, allowHalfOpen: true } as const
+
 /**
  * Connects to the first candidate that answers, by Node's own "happy eyeballs"; no other address is ever dialed.
  * @param host the name that the candidates were resolved from.
@@ -22,6 +24,7 @@ export function dialDirect(
   localAddress: string | undefined,
   signal: AbortSignal,
 ): Promise<Socket> {
+  if (localAddress !== undefined) return dialFrom(localAddress, candidates, signal)
   const [first] = candidates
   if (first === undefined) throw new TypeError('no candidate to dial')
   const several = candidates.length > 1
@@ -29,12 +32,26 @@ export function dialDirect(
     host: several ? host : first.host,
     port: first.port,
     ...(several ? { autoSelectFamily: true, lookup: fixedLookup(candidates) } : { autoSelectFamily: false }),
-    ...(localAddress === undefined ? {} : { localAddress }),
-    noDelay: true,
-    keepAlive: true,
-    allowHalfOpen: true,
+    ...SOCKET_OPTIONS,
   })
   return whenConnected(socket, signal)
+}
+
+/** One candidate after the other: Node does no happy eyeballs from a given local address. */
+async function dialFrom(localAddress: string, candidates: readonly Candidate[], signal: AbortSignal): Promise<Socket> {
+  const family = localAddress.includes(':') ? 'ipv6' : 'ipv4'
+  const errors: unknown[] = []
+  for (const { type, host, port } of candidates) {
+    if (type !== family) continue
+    try {
+      return await whenConnected(connect({ host, port, localAddress, ...SOCKET_OPTIONS }), signal)
+    } catch (error) {
+      if (signal.aborted) throw error
+      errors.push(error)
+    }
+  }
+  if (errors.length > 0) throw errors.length === 1 ? errors[0] : new AggregateError(errors)
+  throw Object.assign(new Error('the target has no address of the family of localAddress'), { code: 'EHOSTUNREACH' })
 }
 
 /**

@@ -1,4 +1,4 @@
-import { type AddressKind, classifyIP, parseIP } from '../codec/index.js'
+import { type AddressKind, canonicalIP } from '../codec/index.js'
 import type { OutboundRequest } from './outbound.js'
 
 /** A resolved address that is about to be dialed. */
@@ -45,10 +45,14 @@ export function defaultEgress(clientAddress: string | undefined): EgressPolicy {
   return clientAddress !== undefined && isLoopback(clientAddress) ? ANY : NO_LOCAL
 }
 
-/** Whether an IP literal is a loopback address, in any of its forms. */
+/**
+ * Whether an IP literal is a loopback address. Only the real ones (and IPv4-mapped, which is how a dual-stack socket names
+ * an IPv4 peer): an address that merely embeds one (6to4, NAT64) can be somebody else's, who must not gain by it.
+ */
 export function isLoopback(address: string): boolean {
-  const bytes = parseIP(address)
-  return bytes !== undefined && classifyIP(bytes) === 'loopback'
+  const literal = canonicalIP(address)
+  if (literal === undefined) return false
+  return literal.type === 'ipv4' ? literal.host.startsWith('127.') : literal.host === '::1'
 }
 
 function named(name: string, policy: EgressPolicy): EgressPolicy {

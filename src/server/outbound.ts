@@ -16,7 +16,7 @@ import { hookError, Operation, untilAborted } from './operation.js'
 import { assertOptionTypes, OUTBOUND_OPTION_TYPES } from './option-types.js'
 import { OwnAddresses } from './own-addresses.js'
 import { dialError } from './reply-code.js'
-import { type Lookup, resolveDestination } from './resolve.js'
+import { isUnspecified, type Lookup, resolveDestination } from './resolve.js'
 import type { Identity, Session } from './session.js'
 
 /** What a client asks for, as rules and dialers see it. `type`, `host` and `port` are canonical (see `Destination`). */
@@ -123,14 +123,14 @@ export class Outbound {
     const { dialTimeoutMs = 30_000 } = this.#options
     const operation = new Operation(target.signal, dialTimeoutMs, () => dialTimeout(destination))
     try {
-      const request: OutboundRequest = {
+      const request: OutboundRequest = Object.freeze({
         ...destination,
         command: 'connect',
         identity: target.identity ?? {},
         clientAddress: target.clientAddress,
         session: target.session,
         signal: operation.signal,
-      }
+      } as const)
       await this.#authorize(request)
       return await (this.#options.dial === undefined
         ? this.#dialDirect(request)
@@ -174,7 +174,7 @@ export class Outbound {
     let request = plain
     if (this.#options.resolve === true) {
       const candidates = await this.#allowedCandidates(plain)
-      request = { ...plain, addresses: candidates.map(({ host }) => host) }
+      request = Object.freeze({ ...plain, addresses: candidates.map(({ host }) => host) })
     } else if (plain.type !== 'domain') {
       this.#judge([{ type: plain.type, host: plain.host, port: plain.port }], plain)
     }
@@ -221,7 +221,7 @@ function dialable({ host, port }: OutboundTarget): Destination {
     throw new SocksError('ERR_SOCKS_INVALID_PORT', 'port 0', { replyCode: ReplyCode.generalFailure, target })
   }
   // Systems connect 0.0.0.0 and :: to themselves.
-  if (destination.host === '0.0.0.0' || destination.host === '::') {
+  if (isUnspecified(destination.host)) {
     throw new SocksError('ERR_SOCKS_INVALID_HOST', 'unspecified address', {
       replyCode: ReplyCode.hostUnreachable,
       target,
@@ -235,6 +235,7 @@ function isAllowed(policy: EgressPolicy, { type, host, port }: Candidate, reques
   if (bytes === undefined) return false
   try {
     const verdict: unknown = policy({ type, host, port, kind: classifyIP(bytes) }, request)
+    if (verdict instanceof Promise) verdict.catch(() => {})
     if (typeof verdict !== 'boolean') throw new TypeError('egress returned no boolean')
     return verdict
   } catch (error) {
@@ -251,7 +252,9 @@ function asConnection(result: DialResult): {
   bound?: { readonly host: string; readonly port: number }
 } {
   const connection = result instanceof Duplex ? { stream: result } : result
-  if (connection?.stream instanceof Duplex && !connection.stream.readableObjectMode) return connection
+  const stream = connection?.stream
+  if (stream instanceof Duplex && !stream.readableObjectMode && stream.readableEncoding === null) return connection
+  discardResult(result)
   throw hookError('dial', new TypeError('dial returned no Duplex of bytes'), ReplyCode.generalFailure)
 }
 

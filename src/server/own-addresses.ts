@@ -1,5 +1,5 @@
 import { networkInterfaces } from 'node:os'
-import { classifyIP, parseDestination, parseIP } from '../codec/index.js'
+import { canonicalIP, classifyIP, parseIP } from '../codec/index.js'
 
 /**
  * The listeners of the front doors that share one way out. A proxy that dials itself can be made to do so for ever, and
@@ -10,7 +10,9 @@ export class OwnAddresses {
 
   /** Adds a listener by its bound address. */
   add(host: string, port: number): void {
-    this.#listeners.set(`${host} ${port}`, { host: parseDestination(host, port).host, port })
+    // The zone of a link-local address names an interface of this host, and no part of what is dialed.
+    const literal = canonicalIP(host.replace(/%.*$/, ''))
+    this.#listeners.set(`${host} ${port}`, { host: literal?.host ?? host, port })
   }
 
   /** Removes a listener that was added with the same address. */
@@ -22,7 +24,8 @@ export class OwnAddresses {
   has(host: string, port: number): boolean {
     for (const listener of this.#listeners.values()) {
       if (listener.port !== port) continue
-      if (listener.host === host) return true
+      // Systems connect the unspecified address to themselves.
+      if (listener.host === host || isWildcard(host)) return true
       if (isWildcard(listener.host) && isOwn(host)) return true
     }
     return false

@@ -6,7 +6,7 @@ import { hookError } from './operation.js'
 const CODES: readonly (readonly [replyCode: number, errors: readonly string[]])[] = [
   [ReplyCode.notAllowed, ['EACCES', 'EPERM']],
   // A reset while connecting is how some stacks refuse.
-  [ReplyCode.connectionRefused, ['ECONNREFUSED', 'ECONNRESET']],
+  [ReplyCode.connectionRefused, ['ECONNREFUSED', 'ECONNRESET', 'EPIPE']],
   [
     ReplyCode.hostUnreachable,
     ['EHOSTUNREACH', 'EHOSTDOWN', 'ENOTFOUND', 'ENODATA', 'EAI_AGAIN', 'EAI_FAIL', 'EAI_NODATA', 'EAI_NONAME'],
@@ -18,10 +18,16 @@ const CODES: readonly (readonly [replyCode: number, errors: readonly string[]])[
 
 /** The REP byte that tells a client of `error`; 01 for everything that has no better one. */
 export function replyCodeOf(error: unknown): number {
-  if (isSocksError(error)) return error.replyCode ?? ReplyCode.generalFailure
+  if (isSocksError(error)) return failureCode(error.replyCode)
   const codes = errorCodes(error)
   for (const [replyCode, known] of CODES) if (codes.some((code) => matches(code, known))) return replyCode
   return ReplyCode.generalFailure
+}
+
+/** What an application's own error says is checked: a reply of 0 would be a success. */
+function failureCode(replyCode: number | undefined): number {
+  const isFailure = replyCode !== undefined && Number.isInteger(replyCode) && replyCode >= 1 && replyCode <= 0xff
+  return isFailure ? replyCode : ReplyCode.generalFailure
 }
 
 const dialFailures = new WeakSet<SocksError>()

@@ -17,13 +17,17 @@ export async function resolveDestination(
   const { type, host, port } = destination
   if (type !== 'domain') return [{ type, host, port }]
   const answer = await new Promise<unknown>((resolve, reject) => {
-    lookup(host, { all: true }, (error, addresses) => (error ? reject(error) : resolve(addresses)))
+    const returned: unknown = lookup(host, { all: true }, (error, addresses) =>
+      error ? reject(error) : resolve(addresses),
+    )
+    // An async function in its place: its rejection is an answer, too.
+    Promise.resolve(returned).catch(reject)
   })
   const candidates = new Map<string, Candidate>()
   for (const address of addressesOf(answer)) {
     // Zones, and whatever else a resolver may return that is no IP literal: no rule could judge it.
     const literal = canonicalIP(address)
-    if (literal !== undefined) candidates.set(literal.host, { ...literal, port })
+    if (literal !== undefined && !isUnspecified(literal.host)) candidates.set(literal.host, { ...literal, port })
   }
   if (candidates.size > 0) return [...candidates.values()]
   throw Object.assign(new Error(`no usable address for ${host}`), { code: 'ENOTFOUND' })
@@ -35,6 +39,11 @@ function addressesOf(answer: unknown): string[] {
   return entries
     .map((entry): unknown => (typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'address') : entry))
     .filter((address) => typeof address === 'string')
+}
+
+/** Systems connect these to themselves; as an answer of DNS they are a way to block a name. */
+export function isUnspecified(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
 }
 
 const defaultLookup: Lookup = (hostname, options, callback) =>

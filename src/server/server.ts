@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
-import { assertOptions, invalidArgument } from '../codec/arguments.js'
+import { assertOptions, invalidArgument, isPort } from '../codec/arguments.js'
 import { canonicalIP, SocksError } from '../codec/index.js'
 import { Deadline } from '../stream/deadline.js'
 import { Connection } from './connection.js'
@@ -24,6 +24,9 @@ export interface CloseOptions {
   /** Milliseconds that open tunnels and running requests may take to finish before they are destroyed. Default 5,000. */
   readonly graceMs?: number | undefined
 }
+
+/** How long streams may take to close once they are destroyed, in milliseconds; sockets need no time at all. */
+const DESTROY_MS = 1_000
 
 /**
  * A SOCKS5 server that listens on nothing yet.
@@ -68,7 +71,7 @@ export class SocksServer extends EventEmitter<SocksServerEvents> {
     const { isOpen, allowAnonymous } = this.#settings
     const options = await bindOptions(where, !isOpen || allowAnonymous)
     if (this.#closing !== undefined) throw serverClosed()
-    const listener = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
+    const listener: Server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
       this.#accept(socket),
     )
     listener.listen(options)
@@ -79,8 +82,8 @@ export class SocksServer extends EventEmitter<SocksServerEvents> {
     }
     listener.on('error', (error) => this.#tell('error', error, undefined))
     const address = addressOf(listener)
-    this.#listeners.set(listener, address)
     this.outbound.ownAddresses.add(address.host, address.port)
+    this.#listeners.set(listener, address)
     return address
   }
 
@@ -92,6 +95,7 @@ export class SocksServer extends EventEmitter<SocksServerEvents> {
   handle(stream: Duplex, options: HandleOptions = {}): Session {
     assertOptions(options, ['clientAddress', 'clientPort'])
     const { clientAddress, clientPort } = options
+    if (clientPort !== undefined && !isPort(clientPort)) throw invalidArgument('clientPort must be a port')
     if (!(stream instanceof Duplex) || stream.readableObjectMode || stream.readableEncoding !== null) {
       throw invalidArgument('handle takes a Duplex of bytes')
     }
@@ -132,9 +136,12 @@ export class SocksServer extends EventEmitter<SocksServerEvents> {
     const listeners = [...this.#listeners].map(([listener, address]) => this.#closeListener(listener, address))
     for (const connection of this.#connections) if (!connection.isBusy) connection.destroy('shutdown', serverClosed())
     if (graceMs <= 0) this.#destroyAll()
-    const deadline = new Deadline(graceMs, () => this.#destroyAll())
+    const grace = new Deadline(graceMs, () => this.#destroyAll())
+    // A stream of the application's own may never say that it is destroyed.
+    const patience = new Deadline(Math.min(graceMs + DESTROY_MS, 0x7fff_ffff), () => this.#onIdle?.())
     if (this.#connections.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
-    deadline.clear()
+    grace.clear()
+    patience.clear()
     await Promise.all(listeners)
   }
 
@@ -184,8 +191,9 @@ export class SocksServer extends EventEmitter<SocksServerEvents> {
 
 function canonicalAddress(address: string | undefined): string | undefined {
   if (address === undefined) return undefined
+  if (typeof address !== 'string') throw invalidArgument('clientAddress must be an IP address')
   // Link-local addresses of accepted sockets come with a zone, which names an interface and no client.
-  const literal = canonicalIP(address.split('%', 1)[0] ?? '')
+  const literal = canonicalIP(address.replace(/%[^%]*$/, ''))
   if (literal === undefined) throw invalidArgument('clientAddress must be an IP address')
   return literal.host
 }

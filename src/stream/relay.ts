@@ -154,7 +154,12 @@ class Direction {
   readonly #onData = (chunk: Uint8Array): void => {
     this.bytes += chunk.length
     this.#owner.onProgress()
-    if (!this.#sink.write(chunk)) this.source.pause()
+    try {
+      if (!this.#sink.write(chunk)) this.source.pause()
+    } catch (error) {
+      // A stream of the application's own whose write throws must not end the process.
+      this.#owner.onBroken(error instanceof Error ? error : undefined)
+    }
   }
 
   readonly #onDrain = (): void => {
@@ -164,7 +169,8 @@ class Direction {
 
   readonly #onEnd = (): void => {
     this.#owner.onHalfClosed()
-    this.#sink.end()
+    if (this.#sink.writableFinished) this.#onFinish()
+    else this.#sink.end()
   }
 
   readonly #onFinish = (): void => {

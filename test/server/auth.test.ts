@@ -166,6 +166,7 @@ describe('RFC 1929', () => {
     [''],
     [[]],
     [new Error('no')],
+    [new Boolean(false)],
     [Symbol('yes')],
     [() => true],
   ])('S33 a verdict of %s denies', async (verdict) => {

@@ -168,7 +168,16 @@ describe('egress', () => {
       const { stream } = await outbound.connect({ host: 'localhost', port: echo.port, clientAddress })
       stream.destroy()
     }
-    for (const clientAddress of [undefined, '192.0.2.1', '10.0.0.1', 'fe80::1', '::ffff:10.0.0.1']) {
+    const foreign = [
+      '192.0.2.1',
+      '10.0.0.1',
+      'fe80::1',
+      '::ffff:10.0.0.1',
+      '2002:7f00:1::1',
+      '64:ff9b::7f00:1',
+      '::7f00:1',
+    ]
+    for (const clientAddress of [undefined, ...foreign]) {
       const attempt = outbound.connect({ host: '127.0.0.1', port: echo.port, clientAddress })
       await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_EGRESS_DENIED', replyCode: 2 })
     }
@@ -232,6 +241,11 @@ describe('egress', () => {
       code: 'ERR_SOCKS_HOOK_FAILED',
       replyCode: 2,
     })
+    // @ts-expect-error an async policy, whose rejection nobody waits for
+    const asynchronous = createOutbound({ egress: () => Promise.reject(new Error('late')) })
+    await expect(asynchronous.connect({ host: '8.8.8.8', port: 1 })).rejects.toMatchObject({
+      code: 'ERR_SOCKS_HOOK_FAILED',
+    })
     // @ts-expect-error a preset that was not called
     const uncalled = createOutbound({ egress: egress.publicOnly })
     await expect(uncalled.connect({ host: '8.8.8.8', port: 1 })).rejects.toMatchObject({
@@ -267,7 +281,82 @@ describe('egress', () => {
   })
 })
 
+describe('a resolver', () => {
+  it.each(['0.0.0.0', '::', '::ffff:0.0.0.0'])(
+    'that answers %s, by which systems reach themselves, has found nothing',
+    async (address) => {
+      const { server, port } = await startServer({ lookup: resolver(address) })
+      const attempt = server.outbound.connect({ host: 'self.example', port, clientAddress: '127.0.0.1' })
+      await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_HOST_UNREACHABLE', replyCode: 4 })
+    },
+  )
+
+  it('that is an async function and rejects is an answer, not an unhandled rejection', async () => {
+    const lookup = async () => {
+      throw Object.assign(new Error('no'), { code: 'ENOTFOUND' })
+    }
+    const attempt = createOutbound({ lookup }).connect({ host: 'a.example', port: 1 })
+    await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_HOST_UNREACHABLE', replyCode: 4 })
+  })
+})
+
+describe('localAddress', () => {
+  it('tries the addresses of its family in turn', async () => {
+    const echo = await startEcho()
+    cleanup(() => echo.close())
+    const outbound = createOutbound({
+      localAddress: '127.0.0.9',
+      lookup: resolver('::1', '127.0.0.77', '127.0.0.1'),
+      egress: egress.any(),
+    })
+    const { stream, bound } = await outbound.connect({ host: 'three.example', port: echo.port })
+    expect(bound.host).toBe('127.0.0.9')
+    expect(Reflect.get(stream, 'remoteAddress')).toBe('127.0.0.1')
+    stream.destroy()
+    const foreign = createOutbound({ localAddress: '127.0.0.9', lookup: resolver('::1'), egress: egress.any() })
+    await expect(foreign.connect({ host: 'six.example', port: 1 })).rejects.toMatchObject({ replyCode: 4 })
+    const refusing = createOutbound({
+      localAddress: '127.0.0.9',
+      lookup: resolver('127.0.0.2', '127.0.0.3'),
+      egress: egress.any(),
+    })
+    await expect(refusing.connect({ host: 'two.example', port: echo.port })).rejects.toMatchObject({ replyCode: 5 })
+  })
+})
+
 describe('dial', () => {
+  it.each([0, -1, 1.5, 256, Number.NaN])(
+    'whose error says reply code %s is answered 01, never success',
+    async (replyCode) => {
+      const dial = () => Promise.reject(new SocksError('ERR_SOCKS_NOT_ALLOWED', 'odd', { replyCode }))
+      const { client: connect } = await startServer({ dial })
+      const client = await connect()
+      client.write(Buffer.concat([GREETING_NO_AUTH, connectRequest('example.com', 80)]))
+      expect((await client.readToEnd()).toString('hex').slice(4, 8)).toBe('0501')
+    },
+  )
+
+  it('that returns a stream of text is refused, and the stream destroyed', async () => {
+    const [text] = duplexPair()
+    text.setEncoding('utf8')
+    const attempt = createOutbound({ dial: () => text }).connect({ host: 'a.example', port: 1 })
+    await expect(attempt).rejects.toMatchObject({ code: 'ERR_SOCKS_HOOK_FAILED', replyCode: 1 })
+    expect(text.destroyed).toBe(true)
+  })
+
+  it('and authorize get a request that nobody can change on the way', async () => {
+    const dial = vi.fn((_request: OutboundRequest) => duplexPair()[0])
+    const outbound = createOutbound({
+      authorize: (request) => {
+        expect(Reflect.set(request, 'host', '127.0.0.1')).toBe(false)
+        return true
+      },
+      dial,
+    })
+    await outbound.connect({ host: 'a.example', port: 1 })
+    expect(dial.mock.calls[0]?.[0].host).toBe('a.example')
+  })
+
   it.each([
     [
       'throws',

@@ -118,6 +118,22 @@ describe('listen', () => {
   })
 })
 
+describe('close and streams that never say they are destroyed', () => {
+  it('gives them up after the grace', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const { server } = await startServer()
+      const stuck = new Duplex({ read() {}, write() {}, destroy() {} })
+      server.handle(stuck)
+      const closing = server.close({ graceMs: 50 })
+      await vi.advanceTimersByTimeAsync(2_000)
+      await closing
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+})
+
 describe('handle', () => {
   it('serves a stream that is no socket', async () => {
     const echo = await startEcho()
@@ -176,7 +192,10 @@ describe('handle', () => {
       // @ts-expect-error wrong on purpose
       expect(() => server.handle(stream)).toThrow(TypeError)
     }
-    expect(() => server.handle(duplexPair()[0], { clientAddress: 'localhost' })).toThrow(TypeError)
+    for (const clientAddress of ['localhost', '127.0.0.1%x%y', '', 5, null]) {
+      // @ts-expect-error some are not even text
+      expect(() => server.handle(duplexPair()[0], { clientAddress })).toThrow(TypeError)
+    }
     // @ts-expect-error misspelt: the client would count as remote
     expect(() => server.handle(duplexPair()[0], { address: '127.0.0.1' })).toThrow(TypeError)
     // @ts-expect-error misspelt

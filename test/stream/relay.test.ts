@@ -79,6 +79,29 @@ describe('relay', () => {
     }
   })
 
+  it('a sink that had ended before does not hold the end up', async () => {
+    const [left, a] = duplexPair()
+    const [right, b] = duplexPair()
+    right.resume()
+    b.end()
+    await once(b, 'finish')
+    const { closed } = relay(a, b, { drainTimeoutMs: 0 })
+    left.resume().end()
+    right.end()
+    expect(await closed).toEqual({ reason: 'end' })
+  })
+
+  it('a sink whose write throws ends the relay, not the process', async () => {
+    const [left, a] = duplexPair()
+    const broken = new Duplex({ read() {} })
+    broken.write = () => {
+      throw new Error('no more')
+    }
+    const { closed } = relay(a, broken)
+    left.write('x')
+    expect(await closed).toEqual({ reason: 'reset', error: new Error('no more') })
+  })
+
   it('an error or a destroy of one side ends the other, and is told once', async () => {
     const broken = joined()
     broken.a.destroy(new Error('cut'))
