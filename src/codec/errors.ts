@@ -1,6 +1,5 @@
-/** Every code that a {@link SocksError} can carry. `docs/errors.md` explains each one. */
-export const SOCKS_ERROR_CODES = [
-  // The peer's bytes are wrong.
+/** Codes of {@link SocksError} that say: the peer's bytes are wrong, or end too early. */
+export const PEER_ERROR_CODES = [
   'ERR_SOCKS_BAD_VERSION',
   'ERR_SOCKS_PEER_IS_HTTP',
   'ERR_SOCKS_PEER_IS_TLS',
@@ -11,6 +10,9 @@ export const SOCKS_ERROR_CODES = [
   'ERR_SOCKS_INVALID_PORT',
   'ERR_SOCKS_CONNECTION_CLOSED',
   'ERR_SOCKS_RECEIVE_OVERFLOW',
+] as const
+
+const OTHER_ERROR_CODES = [
   // Authentication.
   'ERR_SOCKS_NO_ACCEPTABLE_METHOD',
   'ERR_SOCKS_METHOD_NOT_OFFERED',
@@ -41,6 +43,12 @@ export const SOCKS_ERROR_CODES = [
   'ERR_SOCKS_PROXY_UNREACHABLE',
   'ERR_SOCKS_TIMEOUT',
 ] as const
+
+/** Every code that a {@link SocksError} can carry. `docs/errors.md` explains each one. */
+export const SOCKS_ERROR_CODES: readonly [...typeof PEER_ERROR_CODES, ...typeof OTHER_ERROR_CODES] = [
+  ...PEER_ERROR_CODES,
+  ...OTHER_ERROR_CODES,
+]
 
 /** One of {@link SOCKS_ERROR_CODES}. */
 export type SocksErrorCode = (typeof SOCKS_ERROR_CODES)[number]

@@ -20,7 +20,14 @@ export {
   dissect,
   type MessageKind,
 } from './dissect.js'
-export { isSocksError, SOCKS_ERROR_CODES, SocksError, type SocksErrorCode, type SocksErrorDetails } from './errors.js'
+export {
+  isSocksError,
+  PEER_ERROR_CODES,
+  SOCKS_ERROR_CODES,
+  SocksError,
+  type SocksErrorCode,
+  type SocksErrorDetails,
+} from './errors.js'
 export {
   decodeGreeting,
   decodeMethodSelection,

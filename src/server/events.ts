@@ -1,4 +1,4 @@
-import type { Destination, SocksError, SocksErrorCode } from '../codec/index.js'
+import { type Destination, PEER_ERROR_CODES, type SocksError, type SocksErrorCode } from '../codec/index.js'
 import { isDialFailure } from './reply-code.js'
 import type { Identity, Session } from './session.js'
 
@@ -98,16 +98,7 @@ export function isDenial(error: SocksError): boolean {
 }
 
 const FAULTS: ReadonlySet<SocksErrorCode> = new Set<SocksErrorCode>([
-  'ERR_SOCKS_BAD_VERSION',
-  'ERR_SOCKS_PEER_IS_HTTP',
-  'ERR_SOCKS_PEER_IS_TLS',
-  'ERR_SOCKS_BAD_AUTH_VERSION',
-  'ERR_SOCKS_BAD_RESERVED',
-  'ERR_SOCKS_BAD_ADDRESS_TYPE',
-  'ERR_SOCKS_INVALID_HOST',
-  'ERR_SOCKS_INVALID_PORT',
-  'ERR_SOCKS_CONNECTION_CLOSED',
-  'ERR_SOCKS_RECEIVE_OVERFLOW',
+  ...PEER_ERROR_CODES,
   'ERR_SOCKS_HANDSHAKE_TIMEOUT',
 ])
 
