@@ -8,6 +8,9 @@ const HEXDUMP_LINE = /^([0-9a-f]{8})(?:\s\s((?:[0-9a-f]{2}\s{1,2})+)\s*\|.*|\s*)
 // Wireshark "0000   05 01 00   ...".
 const WIRESHARK_LINE = /^([0-9a-f]{4})\s{2,3}((?:[0-9a-f]{2}(?:\s{1,2}|$))+)(?:\s.*)?$/i
 
+/** Bytes that asterisks may stand for in one input: an offset can claim up to 4 GiB. */
+const MAX_REPEATED = 1 << 20
+
 interface DumpLine {
   readonly offset: number
   readonly bytes: readonly number[]
@@ -47,6 +50,7 @@ function joinDump(dumpLines: readonly (DumpLine | undefined)[], lines: readonly 
   const packets: number[][] = []
   let packet: number[] = []
   let isRepeated = false
+  let repeatable = MAX_REPEATED
   for (const [index, line] of dumpLines.entries()) {
     if (line === undefined) {
       // Lines like tcpdump's headers are skipped; hexdump and xxd -a write an asterisk for lines like the one above.
@@ -57,21 +61,23 @@ function joinDump(dumpLines: readonly (DumpLine | undefined)[], lines: readonly 
       packet = []
       packets.push(packet)
     }
-    if (isRepeated) repeatLastLine(packet, line.offset)
+    if (isRepeated) repeatable -= repeatLastLine(packet, Math.min(line.offset, packet.length + repeatable))
     isRepeated = false
     if (line.offset !== packet.length) {
       throw new UsageError(`line ${index + 1}: the dump goes on at byte ${line.offset}, not at byte ${packet.length}`)
     }
-    packet.push(...line.bytes)
+    for (const byte of line.bytes) packet.push(byte)
   }
   return packets.map((bytes) => Uint8Array.from(bytes))
 }
 
-/** Bounded: an offset can claim up to 4 GiB. */
-function repeatLastLine(packet: number[], end: number): void {
-  if (packet.length < 16 || end > 1 << 20) return
+/** Appends the last line until `end` is reached; returns how many bytes that took. */
+function repeatLastLine(packet: number[], end: number): number {
+  if (packet.length < 16) return 0
+  const { length } = packet
   const line = packet.slice(-16)
   while (packet.length + 16 <= end) packet.push(...line)
+  return packet.length - length
 }
 
 function parsePlainLine(line: string, number: number): number[] {
@@ -82,9 +88,11 @@ function parsePlainLine(line: string, number: number): number[] {
     if (!/^(?:[0-9a-f]{2})*$/i.test(digits)) {
       const where = `line ${number}, column ${match.index + 1}`
       const what = /^[0-9a-f]*$/i.test(digits) ? 'an odd number of hexadecimal digits' : 'not hexadecimal'
-      throw new UsageError(`${where}: ${JSON.stringify(match[0].slice(0, 20))} is ${what}`)
+      // Printable ASCII alone: other characters may steer a terminal.
+      const word = match[0].slice(0, 20).replaceAll(/[^ -~]/g, '?')
+      throw new UsageError(`${where}: ${JSON.stringify(word)} is ${what}`)
     }
-    bytes.push(...hexBytes(digits))
+    for (const byte of hexBytes(digits)) bytes.push(byte)
   }
   return bytes
 }

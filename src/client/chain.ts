@@ -75,7 +75,10 @@ export class Chain {
     const journey = new Journey(this.#proxies, destination)
     const operation = new Operation({ signal, timeoutMs }, () => timeoutError(journey.place, timeoutMs))
     try {
-      return await this.#walk(operation, journey, socket)
+      const way = await this.#walk(operation, journey, socket)
+      // Cut short in the last turn: the socket is gone already.
+      if (operation.failure !== undefined) throw operation.failure.reason
+      return way
     } catch (error) {
       operation.destroy()
       throw operation.failure === undefined ? explain(error, journey.place) : operation.failure.reason
@@ -101,7 +104,9 @@ export class Chain {
       const { bound } = await this.#ask(operation, journey, socket)
       const { hop, proxy: label, target } = journey.place
       journey.stage = 'done'
-      this.#options.onHop?.({ hop, proxy: label, target, bound })
+      const { onHop } = this.#options
+      // An async function in its place may reject, or abort what it is told of.
+      if (onHop !== undefined) await operation.race(Promise.resolve(onHop({ hop, proxy: label, target, bound })))
       if (!journey.next()) return { socket, bound }
     }
   }

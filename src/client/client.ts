@@ -1,6 +1,7 @@
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { assertOptions, invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
+import { isByteStream } from '../stream/byte-stream.js'
 import { Chain, type Connection, type Hop } from './chain.js'
 import { createDialer, type Dialer } from './dialer.js'
 import { parseTarget } from './idn.js'
@@ -54,6 +55,9 @@ export class SocksClient {
     const { proxy, timeoutMs = DEFAULT_TIMEOUT_MS, requireAuth = false, lookup, localAddress, onHop } = options
     if (localAddress !== undefined && isIP(localAddress) === 0)
       throw invalidArgument('localAddress must be an IP address')
+    for (const [name, hook] of Object.entries({ lookup, onHop })) {
+      if (hook !== undefined && typeof hook !== 'function') throw invalidArgument(`${name} must be a function`)
+    }
     this.#timeoutMs = checkTimeout(timeoutMs)
     this.#chain = new Chain(proxy, { requireAuth, lookup, localAddress, onHop })
   }
@@ -77,8 +81,10 @@ export class SocksClient {
     const { host, port, signal, timeoutMs = this.#timeoutMs, socket } = options
     if (typeof host !== 'string') throw invalidArgument('host must be a string')
     if (!isPort(port)) throw outOfRange('port must be an integer from 0 to 65535')
-    if (signal !== undefined && typeof signal?.aborted !== 'boolean')
+    if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
       throw invalidArgument('signal must be an AbortSignal')
+    }
+    if (socket !== undefined && !isByteStream(socket)) throw invalidArgument('socket must be a Duplex of bytes')
     const destination = parseTarget(host, port)
     const connection = await this.#chain.connect({ destination, signal, timeoutMs: checkTimeout(timeoutMs), socket })
     // The stream that came in goes out, or (none given) a socket of our own; TLS to a proxy is a socket, too.

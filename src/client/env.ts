@@ -40,7 +40,8 @@ function matchesBlock(address: Uint8Array, pattern: string): boolean {
   if (network === undefined || rest.length > 0) return false
   const width = network.length * 8
   if (bits === undefined) return matchesPrefix(address, network, width)
-  return /^[0-9]{1,3}$/.test(bits) && Number(bits) <= width && matchesPrefix(address, network, Number(bits))
+  // As in curl, /0 is no block of everything: it would let the whole world past the proxy.
+  return /^[0-9]{1,3}$/.test(bits) && Number(bits) <= width && matchesPrefix(address, network, Number(bits) || width)
 }
 
 /** A name against a domain: equal, or below it by whole labels. */

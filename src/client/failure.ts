@@ -80,5 +80,6 @@ function reason(error: unknown): string {
 /** Node hangs the peer's whole certificate on an error of TLS; bytes of a peer have no place in ours. */
 function safeCause(cause: unknown): unknown {
   if (!(cause instanceof Error) || !('cert' in cause)) return cause
-  return Object.assign(new Error(cause.message), { code: Reflect.get(cause, 'code') })
+  // Its message quotes names from the certificate, too.
+  return Object.assign(new Error('the certificate is not accepted'), { code: Reflect.get(cause, 'code') })
 }

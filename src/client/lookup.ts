@@ -21,31 +21,49 @@ export function lookupAddress(host: string, lookup: LookupFunction | undefined):
 export function guardLookup(lookup: LookupFunction | undefined): LookupFunction | undefined {
   if (lookup === undefined) return undefined
   return (host, options, callback) => {
-    try {
-      ask(lookup, host, options, (error, addresses) => {
-        const [first] = addresses
-        if (error !== null || first === undefined) callback(error ?? notFound(host), [])
-        else if (options.all) callback(null, addresses)
-        else callback(null, first.address, first.family)
-      })
-    } catch (error) {
-      process.nextTick(callback, error, [])
-    }
+    ask(lookup, host, options, (error, addresses) => {
+      const [first] = addresses
+      if (error !== null || first === undefined) callback(error ?? notFound(host), [])
+      else if (options.all) callback(null, addresses)
+      else callback(null, first.address, first.family)
+    })
   }
 }
 
 type Answer = (error: NodeJS.ErrnoException | null, addresses: readonly LookupAddress[] & LookupAddress[]) => void
 
-/** Calls a lookup and brings its answer, a list or a single address, into one form. */
+/**
+ * Calls a lookup and brings its answer, a list or a single address, into one form. Nothing of it is trusted: it may be an
+ * async function that rejects, call back twice, or hand over what is no address.
+ */
 function ask(lookup: LookupFunction, host: string, options: LookupOptions | LookupAllOptions, answer: Answer): void {
-  lookup(host, options, (error, found, family) => {
-    if (error) answer(error, [])
-    else if (Array.isArray(found))
-      answer(
-        null,
-        found.filter(({ address }) => isIP(address) !== 0),
-      )
-    else answer(null, isIP(found) === 0 ? [] : [{ address: found, family: family ?? isIP(found) }])
+  let isAnswered = false
+  const once: Answer = (error, addresses) => {
+    if (isAnswered) return
+    isAnswered = true
+    answer(error, addresses)
+  }
+  try {
+    const returned: unknown = lookup(host, options, (error, found) => {
+      if (error) once(error, [])
+      else once(null, addressesOf(found))
+    })
+    Promise.resolve(returned).catch((error) => once(error, []))
+  } catch (error) {
+    // In a turn of its own, as every answer of a lookup is.
+    process.nextTick(() => once(asError(error), []))
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error('the lookup failed')
+}
+
+function addressesOf(found: unknown): LookupAddress[] {
+  const entries: unknown[] = Array.isArray(found) ? found : [found]
+  return entries.flatMap((entry) => {
+    const address: unknown = typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'address') : entry
+    return typeof address === 'string' && isIP(address) !== 0 ? [{ address, family: isIP(address) }] : []
   })
 }
 

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { Deadline } from '../stream/deadline.js'
+import { guard } from '../stream/handover.js'
 import { reset } from '../stream/reset.js'
 
 /** Options of everything that takes time. */
@@ -42,6 +43,7 @@ export class Operation {
 
   /** Makes a stream die with the operation. */
   own<Stream extends Duplex>(stream: Stream): Stream {
+    guard(stream)
     this.#streams.push(stream)
     if (this.#failure !== undefined) reset(stream)
     return stream

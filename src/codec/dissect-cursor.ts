@@ -18,7 +18,7 @@ export const Cost = {
 } as const
 
 // Of one length, whatever it hides.
-const MASK = '********'
+export const MASK = '********'
 
 /** Reads fields one after the other and remembers them; the first thing that is wrong ends the reading. */
 export class Cursor {

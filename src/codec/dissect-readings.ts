@@ -58,6 +58,8 @@ function otherReadings(bytes: Uint8Array): readonly (readonly [Candidate['side']
 /** What is left when a reading that has nothing more to expect is over. */
 function readTail(cursor: Cursor): void {
   const { left, bytes, offset } = cursor
+  // A client speaks before the reply only if it is in a hurry.
+  if (cursor.messages.at(-1)?.kind === 'request') cursor.cost += Cost.odd
   const again = cursor.messages.at(-1)?.kind === 'reply' && cursor.next === VERSION && hasAddress(bytes, offset + 3)
   cursor.raw('DATA', left, again ? 'perhaps the second reply of BIND, or another proxy behind this one' : '')
   cursor.finish('tunnel data', `${left} ${left === 1 ? 'byte' : 'bytes'}`)

@@ -1,5 +1,6 @@
 // Bytes -> what they say, for people with a packet capture. Guesses from the bytes alone; never throws.
 
+import { MASK } from './dissect-cursor.js'
 import { type Candidate, readingsOf } from './dissect-readings.js'
 
 /** Which kind of message a piece of a capture is. */
@@ -83,14 +84,37 @@ export function dissect(bytes: Uint8Array, { from, showSecrets = false }: Dissec
   const [best, ...others] = candidates.sort((a, b) => a.cost - b.cost)
   if (best === undefined)
     return { messages: [], problem: { offset: 0, message: unlike(bytes, from) }, alternatives: [] }
+  const sensible = candidates.filter(
+    ({ cost, problem }) => problem === undefined || cost < best.cost + ALTERNATIVE_MARGIN,
+  )
+  const shown = (messages: readonly DissectedMessage[]) => (showSecrets ? messages : maskAll(messages, sensible))
   return {
-    messages: best.messages,
+    messages: shown(best.messages),
     ...(best.problem && { problem: best.problem }),
-    alternatives: others.filter(({ cost }) => cost < best.cost + ALTERNATIVE_MARGIN).map(describe),
+    alternatives: others
+      .filter(({ cost }) => cost < best.cost + ALTERNATIVE_MARGIN)
+      .map(({ messages, problem }) => describe(shown(messages), problem)),
   }
 }
 
-function describe({ messages, problem }: Candidate): string {
+/**
+ * Masks what any other sensible reading takes for a password: the best guess may be wrong, and a password that is shown
+ * cannot be taken back.
+ */
+function maskAll(messages: readonly DissectedMessage[], readings: readonly Candidate[]): readonly DissectedMessage[] {
+  const secrets = readings.flatMap((reading) =>
+    reading.messages.flatMap(({ fields }) => fields.filter(({ secret }) => secret)),
+  )
+  const isNewSecret = ({ offset, length, secret }: DissectedField): boolean =>
+    !secret && secrets.some((other) => offset < other.offset + other.length && other.offset < offset + length)
+  return messages.map((message) => {
+    if (!message.fields.some(isNewSecret)) return message
+    const fields = message.fields.map((field) => (isNewSecret(field) ? { ...field, value: MASK, secret: true } : field))
+    return { ...message, summary: MASK, fields }
+  })
+}
+
+function describe(messages: readonly DissectedMessage[], problem: DissectionProblem | undefined): string {
   const text = messages.map(({ kind, summary }) => `${kind} (${summary})`).join(', then ')
   return problem === undefined ? text : `${text}; ${problem.message}`
 }

@@ -10,6 +10,7 @@ import {
   ReplyCode,
   SocksError,
 } from '../codec/index.js'
+import { isByteStream } from '../stream/byte-stream.js'
 import { boundOf, type Candidate, dialDirect, whenConnected } from './dial.js'
 import { defaultEgress, type EgressPolicy } from './egress.js'
 import { hookError, Operation, untilAborted } from './operation.js'
@@ -253,7 +254,7 @@ function asConnection(result: DialResult): {
 } {
   const connection = result instanceof Duplex ? { stream: result } : result
   const stream = connection?.stream
-  if (stream instanceof Duplex && !stream.readableObjectMode && stream.readableEncoding === null) return connection
+  if (isByteStream(stream)) return connection
   discardResult(result)
   throw hookError('dial', new TypeError('dial returned no Duplex of bytes'), ReplyCode.generalFailure)
 }

@@ -1,8 +1,9 @@
 import { EventEmitter, once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
-import { Duplex } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { assertOptions, invalidArgument, isPort } from '../codec/arguments.js'
 import { canonicalIP, SocksError } from '../codec/index.js'
+import { isByteStream } from '../stream/byte-stream.js'
 import { Deadline } from '../stream/deadline.js'
 import { Connection } from './connection.js'
 import { type CloseReason, isDenial, isFault, type SocksServerEvents } from './events.js'
@@ -96,7 +97,7 @@ export class SocksServer extends EventEmitter<SocksServerEvents> {
     assertOptions(options, ['clientAddress', 'clientPort'])
     const { clientAddress, clientPort } = options
     if (clientPort !== undefined && !isPort(clientPort)) throw invalidArgument('clientPort must be a port')
-    if (!(stream instanceof Duplex) || stream.readableObjectMode || stream.readableEncoding !== null) {
+    if (!isByteStream(stream)) {
       throw invalidArgument('handle takes a Duplex of bytes')
     }
     const session = new ServerSideSession(++this.#lastId, canonicalAddress(clientAddress), clientPort)

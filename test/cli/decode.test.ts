@@ -29,6 +29,45 @@ async function run(argv: readonly string[], stdin = ''): Promise<{ code: number;
   return { code, out: Buffer.concat(out).toString(), err: Buffer.concat(err).toString() }
 }
 
+describe('what another reading takes for a password', () => {
+  it.each([
+    // No authentication, GSSAPI, username and password; then the credentials, then a request: also UDP ASSOCIATE and data.
+    '05 03 00 01 02 01 04 75 73 65 72 08 53 45 43 52 45 54 31 32 05 01 00 03 01 78 00 50',
+    // A client that sends credentials nobody asked for: also CONNECT to 4.117.115.101 and data.
+    '05 01 00 01 04 75 73 65 72 08 53 45 43 52 45 54 31 32 05 01 00 03 01 78 00 50',
+    '05 02 00 01 01 04 75 73 65 72 08 53 45 43 52 45 54 31 32',
+  ])('is masked in all of them: %s', async (bytes) => {
+    const { out } = await run(bytes.split(' '))
+    expect(out.replaceAll(/\s/g, '')).not.toContain('5345435245')
+    expect(out).not.toContain('SECRET')
+    const shown = await run(['--show-passwords', ...bytes.split(' ')])
+    expect(shown.out).toMatch(/SECRET12|53 45 43 52/)
+  })
+})
+
+describe('hostile input', () => {
+  it('a line of 300,000 bytes is read', async () => {
+    for (const prefix of ['', '0000: ']) {
+      const { code, err } = await run([], `${prefix}${'00'.repeat(300_000)}\n`)
+      expect([0, 1]).toContain(code)
+      expect(err).not.toContain('RangeError')
+    }
+  })
+
+  it('asterisks stand for a bounded number of bytes in all', async () => {
+    const packet = '00000000: 0001 0203 0405 0607 0809 0a0b 0c0d 0e0f  ...\n*\n00100000: 00  .\n'
+    const { code, err } = await run([], packet.repeat(60))
+    expect(code).toBe(2)
+    expect(err).toContain('the dump goes on at byte')
+  })
+
+  it('what is quoted of it cannot steer a terminal', async () => {
+    const { code, err } = await run(['\u009b31mzz'])
+    expect(code).toBe(2)
+    expect(err).toMatch(/^[ -~\n]*$/)
+  })
+})
+
 describe('dissect', () => {
   it.each([
     [REQUEST, ['request: CONNECT www.google.com:443']],

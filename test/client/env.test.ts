@@ -61,8 +61,9 @@ describe('NO_PROXY', () => {
     ['fd00::/8', 'fe80::1', false],
     ['2001:db8::/33', '2001:db8:8000::', false],
     ['::/0', '127.0.0.1', false],
-    // curl takes "/0" for "this address alone"; here it is what it says.
-    ['0.0.0.0/0', '127.0.0.1', true],
+    // As in curl "/0" is the address alone, not the whole world.
+    ['0.0.0.0/0', '127.0.0.1', false],
+    ['0.0.0.0/0', '0.0.0.0', true],
     ['example.com', 'not a url://', false],
   ])('%s and %s', (list, target, isExcepted) => {
     expect(proxyFromEnv(target, { ALL_PROXY: UPPER, NO_PROXY: list })).toBe(isExcepted ? undefined : UPPER)
