@@ -104,9 +104,9 @@ export class Chain {
       const { bound } = await this.#ask(operation, journey, socket)
       const { hop, proxy: label, target } = journey.place
       journey.stage = 'done'
-      const { onHop } = this.#options
-      // An async function in its place may reject, or abort what it is told of.
-      if (onHop !== undefined) await operation.race(Promise.resolve(onHop({ hop, proxy: label, target, bound })))
+      const told: unknown = this.#options.onHop?.({ hop, proxy: label, target, bound })
+      // An async function in its place may reject.
+      if (told instanceof Promise) await operation.race(told)
       if (!journey.next()) return { socket, bound }
     }
   }
