@@ -11,6 +11,7 @@ import {
   SocksError,
 } from '../codec/index.js'
 import { isByteStream } from '../stream/byte-stream.js'
+import { guard } from '../stream/handover.js'
 import { boundOf, type Candidate, dialDirect, whenConnected } from './dial.js'
 import { defaultEgress, type EgressPolicy } from './egress.js'
 import { hookError, Operation, untilAborted } from './operation.js'
@@ -261,7 +262,9 @@ function asConnection(result: DialResult): {
 
 function discardResult(result: DialResult): void {
   const stream = result instanceof Duplex ? result : result?.stream
-  if (stream instanceof Duplex) stream.on('error', () => {}).destroy()
+  if (!(stream instanceof Duplex)) return
+  guard(stream)
+  stream.destroy()
 }
 
 function dialTimeout(destination: Destination): SocksError {

@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import { canonicalIP, classifyIP, parseIP } from '../codec/index.js'
+import { isUnspecified } from './resolve.js'
 
 /**
  * The listeners of the front doors that share one way out. A proxy that dials itself can be made to do so for ever, and
@@ -25,15 +26,11 @@ export class OwnAddresses {
     for (const listener of this.#listeners.values()) {
       if (listener.port !== port) continue
       // Systems connect the unspecified address to themselves.
-      if (listener.host === host || isWildcard(host)) return true
-      if (isWildcard(listener.host) && isOwn(host)) return true
+      if (listener.host === host || isUnspecified(host)) return true
+      if (isUnspecified(listener.host) && isOwn(host)) return true
     }
     return false
   }
-}
-
-function isWildcard(host: string): boolean {
-  return host === '0.0.0.0' || host === '::'
 }
 
 function isOwn(host: string): boolean {

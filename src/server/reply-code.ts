@@ -9,7 +9,8 @@ const CODES: readonly (readonly [replyCode: number, errors: readonly string[]])[
   [ReplyCode.connectionRefused, ['ECONNREFUSED', 'ECONNRESET', 'EPIPE']],
   [
     ReplyCode.hostUnreachable,
-    ['EHOSTUNREACH', 'EHOSTDOWN', 'ENOTFOUND', 'ENODATA', 'EAI_AGAIN', 'EAI_FAIL', 'EAI_NODATA', 'EAI_NONAME'],
+    // And every EAI_ code of getaddrinfo.
+    ['EHOSTUNREACH', 'EHOSTDOWN', 'ENOTFOUND', 'ENODATA'],
   ],
   [ReplyCode.networkUnreachable, ['ENETUNREACH', 'ENETDOWN']],
   [ReplyCode.ttlExpired, ['ETIMEDOUT', 'ERR_SOCKET_CONNECTION_TIMEOUT']],

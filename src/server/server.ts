@@ -175,8 +175,8 @@ export class SocksServer extends EventEmitter<SocksServerEvents> {
   }
 
   /**
-   * Emits an event. A listener that throws must not unwind a connection half-way: its error goes to `'error'` or, as
-   * Node does with errors of listeners, ends the process, but from a turn of its own.
+   * Emits an event. A listener that throws must not unwind a connection half-way: its error is thrown, as Node does with
+   * errors of listeners, but in a turn of its own.
    */
   #tell<Name extends keyof SocksServerEvents>(name: Name, ...args: SocksServerEvents[Name]): void {
     if (this.listenerCount(name) === 0) return
