@@ -10,6 +10,9 @@ export const PEER_ERROR_CODES = [
   'ERR_SOCKS_INVALID_PORT',
   'ERR_SOCKS_CONNECTION_CLOSED',
   'ERR_SOCKS_RECEIVE_OVERFLOW',
+  'ERR_SOCKS_BAD_USER_ID',
+  'ERR_SOCKS_BAD_PROXY_HEADER',
+  'ERR_SOCKS_BAD_GSSAPI_FRAME',
 ] as const
 
 const OTHER_ERROR_CODES = [
@@ -34,6 +37,8 @@ const OTHER_ERROR_CODES = [
   'ERR_SOCKS_HOOK_FAILED',
   'ERR_SOCKS_HANDSHAKE_TIMEOUT',
   'ERR_SOCKS_DIAL_TIMEOUT',
+  'ERR_SOCKS_BIND_TIMEOUT',
+  'ERR_SOCKS_LIMIT',
   'ERR_SOCKS_ABORTED',
   'ERR_SOCKS_OPEN_PROXY',
   'ERR_SOCKS_SERVER_CLOSED',
@@ -65,6 +70,8 @@ export interface SocksErrorDetails {
   readonly hop?: number | undefined
   /** `host:port` that was asked for. */
   readonly target?: string | undefined
+  /** The rule that decided, of a denial: `egress publicOnly`, `authorize allow`, `maxConnections`. */
+  readonly rule?: string | undefined
   /** The system error, or the hook's own, that led to this one. */
   readonly cause?: unknown
 }
@@ -77,12 +84,13 @@ export class SocksError extends Error {
   declare readonly response?: Uint8Array
   declare readonly hop?: number
   declare readonly target?: string
+  declare readonly rule?: string
 
   /** An error of the given code; `details` become properties where they are present. */
   constructor(code: SocksErrorCode, message: string, details: SocksErrorDetails = {}) {
     super(message, details.cause === undefined ? {} : { cause: details.cause })
     this.code = code
-    for (const key of ['replyCode', 'status', 'response', 'hop', 'target'] as const) {
+    for (const key of ['replyCode', 'status', 'response', 'hop', 'target', 'rule'] as const) {
       if (details[key] !== undefined) Object.defineProperty(this, key, { value: details[key], enumerable: true })
     }
   }
