@@ -63,6 +63,17 @@ export function oneOf<T extends string>(text: string, words: readonly T[], optio
   return word
 }
 
+/** A list of words with commas between. @throws UsageError */
+export function listOf<T extends string>(text: string, words: readonly T[], option: string): T[] {
+  return text.split(',').map((word) => oneOf(word.trim(), words, option))
+}
+
+/** A number of things, 0 to 1,024. @throws UsageError */
+export function parseCount(text: string, option: string): number {
+  if (!/^[0-9]{1,4}$/.test(text) || Number(text) > 1_024) throw new UsageError(`${option} takes a number up to 1024`)
+  return Number(text)
+}
+
 /** System error code, or the message where there is none. */
 export function errorCode(error: unknown): string {
   const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined

@@ -6,13 +6,18 @@ export const LOG_FORMATS = ['text', 'json', 'none'] as const
 
 /**
  * Writes what a server does to a stream. `text`: a line for each denial and error. `json`: a line for each event.
- * Names that clients choose are quoted, so that they cannot forge a line.
+ * Names that clients choose are quoted, so that they cannot forge a line. `worker`: which one of several writes.
  */
-export function logServer(server: SocksServer, format: (typeof LOG_FORMATS)[number], out: NodeJS.WritableStream): void {
+export function logServer(
+  server: SocksServer,
+  format: (typeof LOG_FORMATS)[number],
+  out: NodeJS.WritableStream,
+  worker: number | undefined,
+): void {
   if (format === 'none') return
   const write = format === 'json' ? jsonLine : textLine
   const log = (event: string, fields: Fields): void => {
-    const line = write(event, fields)
+    const line = write(event, worker === undefined ? fields : { worker, ...fields })
     if (line !== undefined) out.write(`${line}\n`)
   }
   if (format === 'json') {

@@ -1,10 +1,13 @@
+import cluster from 'node:cluster'
 import { parseArgs } from 'node:util'
 import { SocksClient } from '../client/index.js'
 import { isSocksError } from '../codec/index.js'
 import { createSocksServer, egress, type SocksServer, userPass } from '../server/index.js'
 import {
   errorCode,
+  listOf,
   oneOf,
+  parseCount,
   parseListen,
   parseSeconds,
   parseUser,
@@ -14,6 +17,7 @@ import {
 } from './command-line.js'
 import type { CommandIo } from './io.js'
 import { LOG_FORMATS, logServer } from './log.js'
+import { obeyStarter, runWorkers, tellStarter } from './workers.js'
 
 export const SERVE_USAGE = `tubesock serve [options]
 
@@ -22,9 +26,13 @@ export const SERVE_USAGE = `tubesock serve [options]
   --user NAME:PASSWORD         admit this user; may be repeated
   --users FILE                 admit the users of a file, a NAME:PASSWORD a line; lines that begin
                                with # are comments
+  --commands LIST              what may be asked for: connect,bind,resolve,resolve-ptr [connect]
+  --socks4                     serve SOCKS4 and SOCKS4a, too; refused while users are asked for
   --egress any|no-local|public what may be reached [loopback clients: any, others: no-local]
   --upstream URL               go out through this proxy; repeated: a chain
                                [TUBESOCK_PROXY, a list separated by blanks or commas]
+  --workers N                  serve with N processes that share the port; limits count in each
+                               [0: this process alone]
   --handshake-timeout SECONDS  from accept to complete request [10]
   --allow-anonymous            serve anybody on an address that others can reach
   --log text|json|none         on stderr; text: denials and errors only [text]
@@ -33,6 +41,8 @@ export const SERVE_USAGE = `tubesock serve [options]
 /** How long tunnels may go on after the first SIGTERM or SIGINT, in milliseconds. */
 const GRACE_MS = 10_000
 
+const COMMANDS = ['connect', 'bind', 'resolve', 'resolve-ptr'] as const
+
 const EGRESS = { any: egress.any, 'no-local': egress.noLocal, public: egress.publicOnly } as const
 
 /**
@@ -40,19 +50,37 @@ const EGRESS = { any: egress.any, 'no-local': egress.noLocal, public: egress.pub
  * Resolves to the exit code. @throws UsageError
  */
 export async function serve(argv: readonly string[], { stdout, stderr, env }: CommandIo = process): Promise<number> {
-  const { server, where, format, upstream } = configure(argv, env)
-  logServer(server, format, stderr)
-  const stopped = stopOnSignals(server)
+  const { server, where, format, upstream, workers } = configure(argv, env)
+  const note = upstream.length > 0 && format !== 'none' ? `going out through ${upstream.join(', then ')}\n` : ''
+  if (workers > 0 && cluster.isPrimary) {
+    return await runWorkers(workers, argv, { stdout, stderr }, (host, port) => {
+      stderr.write(note)
+      return announcement(host, port)
+    })
+  }
+  const isWorker = workers > 0
+  logServer(server, format, stderr, isWorker ? cluster.worker?.id : undefined)
+  const stopped = stopOnDemand(server, isWorker)
   try {
     const { host, port } = await server.listen(where)
-    if (upstream.length > 0 && format !== 'none') stderr.write(`going out through ${upstream.join(', then ')}\n`)
-    stdout.write(`listening on socks5://${host.includes(':') ? `[${host}]` : host}:${port}\n`)
+    if (isWorker) await tellStarter({ type: 'listening', host, port })
+    else {
+      stderr.write(note)
+      stdout.write(announcement(host, port))
+    }
   } catch (error) {
-    stderr.write(`tubesock: ${listenProblem(error, where)}\n`)
-    return isSocksError(error) ? 2 : 1
+    const problem = listenProblem(error, where)
+    const exitCode = isSocksError(error) ? 2 : 1
+    if (isWorker) await tellStarter({ type: 'failed', problem, exitCode })
+    else stderr.write(`tubesock: ${problem}\n`)
+    return exitCode
   }
   await stopped
   return 0
+}
+
+function announcement(host: string, port: number): string {
+  return `listening on socks5://${host.includes(':') ? `[${host}]` : host}:${port}\n`
 }
 
 function configure(argv: readonly string[], env: CommandIo['env']) {
@@ -64,6 +92,9 @@ function configure(argv: readonly string[], env: CommandIo['env']) {
       users: { type: 'string' },
       egress: { type: 'string' },
       upstream: { type: 'string', multiple: true, default: [] },
+      commands: { type: 'string', default: 'connect' },
+      socks4: { type: 'boolean', default: false },
+      workers: { type: 'string', default: '0' },
       'handshake-timeout': { type: 'string', default: '10' },
       'allow-anonymous': { type: 'boolean', default: false },
       log: { type: 'string', default: 'text' },
@@ -84,15 +115,23 @@ function configure(argv: readonly string[], env: CommandIo['env']) {
       '--egress judges what is dialed from here; with --upstream (or TUBESOCK_PROXY) the proxy dials',
     )
   }
+  const commands = listOf(values.commands, COMMANDS, '--commands')
+  const beside = commands.find((command) => command !== 'connect')
+  if (upstream !== undefined && beside !== undefined) {
+    throw new UsageError(`--commands ${beside} would go out beside the --upstream (or TUBESOCK_PROXY)`)
+  }
   const server = createSocksServer({
     dial: upstream?.dialer(),
+    commands,
+    socks4: values.socks4,
     auth: wantsUsers ? userPass(Object.fromEntries(users)) : undefined,
     egress: policy === undefined ? undefined : EGRESS[policy](),
     handshakeTimeoutMs: parseSeconds(values['handshake-timeout'], '--handshake-timeout'),
     allowAnonymous: values['allow-anonymous'],
   })
   const format = oneOf(values.log, LOG_FORMATS, '--log')
-  return { server, where: parseListen(values.listen), format, upstream: upstream?.proxies ?? [] }
+  const workers = parseCount(values.workers, '--workers')
+  return { server, where: parseListen(values.listen), format, workers, upstream: upstream?.proxies ?? [] }
 }
 
 function upstreamClient(proxy: readonly string[]): SocksClient | undefined {
@@ -105,18 +144,22 @@ function upstreamClient(proxy: readonly string[]): SocksClient | undefined {
   }
 }
 
-/** Resolves when a signal has stopped the server. */
-function stopOnSignals(server: SocksServer): Promise<void> {
+/** Resolves when the server was stopped: by signals, or by the process that started this one as a worker. */
+function stopOnDemand(server: SocksServer, isWorker: boolean): Promise<void> {
   return new Promise((resolve) => {
-    let signals = 0
-    const onSignal = (): void => {
-      signals++
-      // close() is one operation: the second signal ends the process, and with it what close() still waits for.
-      if (signals === 1) void server.close({ graceMs: GRACE_MS }).then(resolve)
-      else resolve()
+    let isStopping = false
+    const stop = (isNow: boolean): void => {
+      // close() is one operation: the second demand ends the process, and with it what close() still waits for.
+      if (isNow) resolve()
+      else if (!isStopping) void server.close({ graceMs: GRACE_MS }).then(resolve)
+      isStopping = true
     }
-    process.on('SIGTERM', onSignal)
-    process.on('SIGINT', onSignal)
+    if (isWorker) {
+      obeyStarter(stop)
+      return
+    }
+    process.on('SIGTERM', () => stop(isStopping))
+    process.on('SIGINT', () => stop(isStopping))
   })
 }
 

@@ -48,3 +48,39 @@ export const AuthStatus = {
   success: 0x00,
   failure: 0x01,
 } as const
+
+/** First byte of a SOCKS4 request. SOCKS4 memo (Ying-Da Lee, "SOCKS: A protocol for TCP proxy across firewalls"). */
+export const SOCKS4_VERSION = 0x04
+
+/** Reply codes (CD) of SOCKS4. SOCKS4 memo. */
+export const Socks4ReplyCode = {
+  granted: 0x5a,
+  /** Rejected or failed: the one code for every reason but the two below. */
+  rejected: 0x5b,
+  /** The server cannot reach an identd on the client's host. */
+  noIdentd: 0x5c,
+  /** The identd on the client's host names another user. */
+  identityMismatch: 0x5d,
+} as const
+
+/** First byte of a GSSAPI message (the version of the sub-negotiation). RFC 1961 section 3.4. */
+export const GSSAPI_VERSION = 0x01
+
+/** Message types (MTYP) of GSSAPI. RFC 1961 section 3.4, 4.3, 5 and, for `abort`, 3.8. */
+export const GssapiMessageType = {
+  authentication: 0x01,
+  protection: 0x02,
+  encapsulated: 0x03,
+  abort: 0xff,
+} as const
+
+/** Protection levels, the one byte that a `protection` message holds once it is unwrapped. RFC 1961 section 4.3. */
+export const ProtectionLevel = {
+  /** Not in the RFC: Dante and curl ask for no protection at all by it. */
+  none: 0,
+  integrity: 1,
+  /** Integrity and confidentiality. */
+  confidentiality: 2,
+  /** Chosen anew for each message. */
+  selective: 3,
+} as const

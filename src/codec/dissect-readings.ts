@@ -3,6 +3,8 @@
 import { Command, Method, ReplyCode, VERSION } from './constants.js'
 import type { DissectedMessage, DissectionProblem } from './dissect.js'
 import { Cost, Cursor, hasAddress, hex } from './dissect-cursor.js'
+import { proxyHeaderLength, readProxyHeader, startsProxyHeader } from './dissect-proxy.js'
+import { readSocks4Reply, readSocks4Request } from './dissect-socks4.js'
 import { replyError } from './reply.js'
 
 /** One reading. */
@@ -17,10 +19,12 @@ export interface Candidate {
 const MANY_METHODS = 32
 
 type Reader = (cursor: Cursor) => void
+type Reading = readonly [Candidate['side'], Reader]
 
 /** The readings that a first byte allows, the likelier first where costs are equal. */
 export function readingsOf(bytes: Uint8Array, showSecrets: boolean): Candidate[] {
-  return (READINGS[bytes[0] ?? 0] ?? otherReadings(bytes)).map(([side, read]) => {
+  const readings = startsProxyHeader(bytes) ? proxiedReadings(bytes) : plainReadings(bytes)
+  return readings.map(([side, read]) => {
     const cursor = new Cursor(bytes, showSecrets)
     read(cursor)
     if (cursor.problem === undefined && cursor.left > 0) readTail(cursor)
@@ -29,7 +33,30 @@ export function readingsOf(bytes: Uint8Array, showSecrets: boolean): Candidate[]
   })
 }
 
-const READINGS: { readonly [firstByte: number]: readonly (readonly [Candidate['side'], Reader])[] | undefined } = {
+/** A PROXY header stands in front of what a client says, which is read as if the header were not there. */
+function proxiedReadings(bytes: Uint8Array): readonly Reading[] {
+  const rest = bytes.subarray(proxyHeaderLength(bytes))
+  if (rest.length === 0) return [['client', readProxyHeader]]
+  const behind = plainReadings(rest).filter(([side]) => side !== 'server')
+  const readers = behind.length > 0 ? behind.map(([, read]) => read) : [readStranger]
+  return readers.map((read) => {
+    const both: Reader = (cursor) => {
+      readProxyHeader(cursor)
+      read(cursor)
+    }
+    return ['client', both]
+  })
+}
+
+function readStranger(cursor: Cursor): void {
+  unexpected(cursor, 'a greeting (05) or a SOCKS4 request (04)')
+}
+
+function plainReadings(bytes: Uint8Array): readonly Reading[] {
+  return READINGS[bytes[0] ?? 0] ?? otherReadings(bytes)
+}
+
+const READINGS: { readonly [firstByte: number]: readonly Reading[] | undefined } = {
   5: [
     ['client', readRequest],
     ['server', readReply],
@@ -47,7 +74,7 @@ const READINGS: { readonly [firstByte: number]: readonly (readonly [Candidate['s
   ],
 }
 
-function otherReadings(bytes: Uint8Array): readonly (readonly [Candidate['side'], Reader])[] {
+function otherReadings(bytes: Uint8Array): readonly Reading[] {
   const start = String.fromCharCode(...bytes.subarray(0, 8))
   if (/^(?:CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE) |^HTTP\//.test(start)) return [[undefined, readHttp]]
   // TLS records: alert or handshake of any version. RFC 8446 section 5.1.
@@ -158,47 +185,18 @@ function readUdp(cursor: Cursor): void {
   cursor.finish('UDP datagram', `to or from ${peer?.text ?? '(cut short)'}, ${length} bytes of data${part}`)
 }
 
-/** The SOCKS4 and SOCKS4A memos: VN CD DSTPORT DSTIP USERID NUL [name NUL]. */
-function readSocks4Request(cursor: Cursor): void {
-  cursor.byte('VN', () => 'SOCKS4')
-  const command = cursor.byte('CD', (value) => SOCKS4_COMMANDS[value] ?? 'unknown command')
-  const port = cursor.word('DSTPORT')
-  const ip = cursor.ip('DSTIP', 4)
-  const user = terminated(cursor, 'USERID')
-  // SOCKS4A: 0.0.0.x, x not zero, stands for the name behind the user.
-  const isName = ip?.startsWith('0.0.0.') && ip !== '0.0.0.0'
-  const host = isName && user !== undefined ? terminated(cursor, 'DSTHOST') : ip
-  const name = SOCKS4_COMMANDS[command ?? 0] ?? 'unknown command'
-  cursor.finish('SOCKS4 request', `${name} ${host ?? '(cut short)'}:${port ?? '?'}${isName ? ' (SOCKS4A)' : ''}`)
-}
-
-function readSocks4Reply(cursor: Cursor): void {
-  cursor.byte('VN')
-  const code = cursor.byte('CD', (value) => SOCKS4_REPLIES[value] ?? 'unknown code')
-  if (code !== undefined && SOCKS4_REPLIES[code] === undefined) cursor.fail(1, `0x${hex(code)} is no SOCKS4 reply code`)
-  cursor.word('DSTPORT')
-  cursor.ip('DSTIP', 4)
-  cursor.finish('SOCKS4 reply', SOCKS4_REPLIES[code ?? 0] ?? 'unknown code')
-}
-
 function readHttp(cursor: Cursor): void {
+  const { offset } = cursor
   cursor.raw('TEXT', cursor.left)
   cursor.finish('HTTP', 'this is HTTP, not SOCKS')
-  cursor.fail(0, 'this is HTTP, not SOCKS')
+  cursor.fail(offset, 'this is HTTP, not SOCKS')
 }
 
 function readTls(cursor: Cursor): void {
+  const { offset } = cursor
   cursor.raw('RECORD', cursor.left)
   cursor.finish('TLS', 'this is TLS, not SOCKS')
-  cursor.fail(0, 'this is TLS, not SOCKS')
-}
-
-function terminated(cursor: Cursor, name: string): string | undefined {
-  if (cursor.problem !== undefined) return undefined
-  const end = cursor.bytes.indexOf(0, cursor.offset)
-  const value = cursor.text(name, end === -1 ? cursor.left : end - cursor.offset)
-  if (cursor.byte('NUL') === undefined) return undefined
-  return value
+  cursor.fail(offset, 'this is TLS, not SOCKS')
 }
 
 function version(cursor: Cursor): void {
@@ -241,15 +239,6 @@ const COMMANDS: { readonly [command: number]: string | undefined } = {
   [Command.udpAssociate]: 'UDP ASSOCIATE',
   [Command.resolve]: 'RESOLVE (Tor)',
   [Command.resolvePtr]: 'RESOLVE_PTR (Tor)',
-}
-
-const SOCKS4_COMMANDS: { readonly [command: number]: string | undefined } = { 1: 'CONNECT', 2: 'BIND' }
-
-const SOCKS4_REPLIES: { readonly [code: number]: string | undefined } = {
-  90: 'granted',
-  91: 'rejected or failed',
-  92: 'rejected: no identd on the client',
-  93: 'rejected: identd names another user',
 }
 
 function commandName(command: number): string {

@@ -14,6 +14,7 @@ export type MessageKind =
   | 'UDP datagram'
   | 'SOCKS4 request'
   | 'SOCKS4 reply'
+  | 'PROXY header'
   | 'tunnel data'
   | 'HTTP'
   | 'TLS'

@@ -2,17 +2,18 @@
 //
 // Each event moves the session to a state in which it is the application's turn, so a request that was pipelined
 // behind credentials is not looked at before they are judged. A tunnel's own bytes are never read here:
-// takeRemaining() gives back what came with the handshake.
+// takeRemaining() gives back what came with the handshake. A SOCKS4 client, where it is served, begins with its request.
 
 import type { Address } from './address.js'
 import { assertByte } from './arguments.js'
-import { AUTH_VERSION, AuthStatus, Command, Method, ReplyCode } from './constants.js'
+import { AUTH_VERSION, AuthStatus, Command, Method, ReplyCode, SOCKS4_VERSION, Socks4ReplyCode } from './constants.js'
 import { type Destination, toDestination } from './destination.js'
 import { assertNever, SocksError } from './errors.js'
 import { decodeGreeting, encodeMethodSelection } from './greeting.js'
 import { encodeReply } from './reply.js'
 import { decodeRequest, type Request } from './request.js'
 import { Session, type SessionOptions, type TransitionTable } from './session.js'
+import { decodeSocks4Request, encodeSocks4Reply } from './socks4.js'
 import { type Credentials, decodeCredentials, encodeUserPassStatus } from './userpass.js'
 
 /** What a {@link ServerSession} tells. */
@@ -21,11 +22,20 @@ export type ServerEvent =
   | { readonly type: 'credentials'; readonly credentials: Credentials }
   /** Raw bytes for a custom method; whatever it does not use goes back with `authEnd`. */
   | { readonly type: 'authData'; readonly data: Uint8Array }
-  | { readonly type: 'request'; readonly command: number; readonly destination: Destination }
+  | ServerRequest
   /** The peer left before it said anything: a health check, not an error. */
   | { readonly type: 'end' }
 
-/** What a {@link ServerSession} can be told to say. */
+/** What a client asks for. */
+export interface ServerRequest {
+  readonly type: 'request'
+  readonly command: number
+  readonly destination: Destination
+  /** USERID of a SOCKS4 client, a name without a proof. Absent for one of SOCKS5. */
+  readonly userId?: Uint8Array
+}
+
+/** What a {@link ServerSession} can be told to say. A `reply` takes SOCKS5 codes; a SOCKS4 client is told 5A or 5B. */
 export type ServerMessage =
   | { readonly type: 'method'; readonly method: number }
   | { readonly type: 'authStatus'; readonly status: number }
@@ -42,6 +52,8 @@ export interface ServerSessionOptions extends SessionOptions {
   readonly lenientAuthMessage?: boolean | undefined
   /** Answer a request whose reserved byte is not zero with 01. Default `false`: it is ignored. */
   readonly strictReserved?: boolean | undefined
+  /** Read SOCKS4 and SOCKS4a requests, too. Default `false`. */
+  readonly socks4?: boolean | undefined
 }
 
 /** Where a {@link ServerSession} stands. */
@@ -59,7 +71,8 @@ export type ServerState =
   | 'failed'
 
 const TRANSITIONS: TransitionTable<ServerState> = {
-  'awaiting-greeting': { greeting: 'choosing-method', end: 'closed' },
+  // `request`: a SOCKS4 client has nothing else to say.
+  'awaiting-greeting': { greeting: 'choosing-method', request: 'judging-request', end: 'closed' },
   'choosing-method': { method: afterMethod },
   'awaiting-credentials': { credentials: 'judging-credentials' },
   'judging-credentials': { authStatus: afterStatus },
@@ -104,6 +117,7 @@ export class ServerSession extends Session<ServerState, ServerEvent, ServerMessa
   readonly #options: ServerSessionOptions
   #methods: readonly number[] = []
   #judged = false
+  #version: 4 | 5 = 5
 
   constructor(options: ServerSessionOptions = {}) {
     super(TRANSITIONS, 'awaiting-greeting', options)
@@ -113,7 +127,7 @@ export class ServerSession extends Session<ServerState, ServerEvent, ServerMessa
   protected override read(): ServerEvent | undefined {
     switch (this.state) {
       case 'awaiting-greeting':
-        return this.#readGreeting()
+        return this.#speaksSocks4() ? this.#readSocks4Request() : this.#readGreeting()
       case 'awaiting-credentials':
         return this.#readCredentials(this.#options.lenientAuthVersion)
       case 'authenticating':
@@ -123,7 +137,9 @@ export class ServerSession extends Session<ServerState, ServerEvent, ServerMessa
     }
   }
 
-  protected override readEnd(waiting: number): ServerEvent {
+  protected override readEnd(waiting: number): ServerEvent | undefined {
+    // What the method has read before may be all it needs; it knows of the end.
+    if (this.state === 'authenticating') return undefined
     if (this.state === 'awaiting-greeting' && waiting === 0) return { type: 'end' }
     throw new SocksError('ERR_SOCKS_CONNECTION_CLOSED', 'the client left in the middle of the handshake')
   }
@@ -145,7 +161,7 @@ export class ServerSession extends Session<ServerState, ServerEvent, ServerMessa
         this.#judged = true
         return new Uint8Array(0)
       case 'reply':
-        return encodeReply(message)
+        return this.#version === 4 ? encodeSocks4Answer(message) : encodeReply(message)
       default:
         return assertNever(message)
     }
@@ -158,8 +174,28 @@ export class ServerSession extends Session<ServerState, ServerEvent, ServerMessa
       return new SocksError(code, message, { response: HTTP_HINT })
     }
     const replyCode = error.replyCode ?? REPLY_CODES[code]
+    if (this.#version === 4) return this.#answeredSocks4(error, replyCode)
     if (replyCode === undefined || this.state !== 'awaiting-request') return error
     return new SocksError(code, message, { replyCode, response: encodeReply({ code: replyCode }) })
+  }
+
+  /** Whether the first message is one of SOCKS4, where that is served at all. */
+  #speaksSocks4(): boolean {
+    return this.#options.socks4 === true && this.state === 'awaiting-greeting' && this.peekByte(0) === SOCKS4_VERSION
+  }
+
+  #readSocks4Request(): ServerEvent | undefined {
+    this.#version = 4
+    const request = this.decode(decodeSocks4Request)
+    if (request === undefined) return undefined
+    const { command, address, userId } = request
+    return { type: 'request', command, destination: toDestination(address), userId }
+  }
+
+  #answeredSocks4({ code, message }: SocksError, replyCode: number = ReplyCode.generalFailure): SocksError {
+    // Nobody is there to read it.
+    if (code === 'ERR_SOCKS_CONNECTION_CLOSED') return new SocksError(code, message)
+    return new SocksError(code, message, { replyCode, response: encodeSocks4Answer({ code: replyCode }) })
   }
 
   #readGreeting(): ServerEvent | undefined {
@@ -181,7 +217,8 @@ export class ServerSession extends Session<ServerState, ServerEvent, ServerMessa
   #readRequest(): ServerEvent | undefined {
     const request = this.decode((bytes) => decodeRequest(bytes, 0, this.#options))
     if (request === undefined) return undefined
-    return { type: 'request', command: request.command, destination: requestDestination(request) }
+    const destination = requestDestination(request)
+    return { type: 'request', command: request.command, destination }
   }
 
   /** RFC 1928 section 3: the server selects one of the methods given. */
@@ -190,6 +227,11 @@ export class ServerSession extends Session<ServerState, ServerEvent, ServerMessa
     if (method === Method.noAcceptable || this.#methods.includes(method)) return
     throw new SocksError('ERR_SOCKS_ILLEGAL_MESSAGE', `the client did not offer method ${method}`)
   }
+}
+
+function encodeSocks4Answer({ code, bound }: { code: number; bound?: Address | undefined }): Uint8Array {
+  const isGranted = code === ReplyCode.succeeded
+  return encodeSocks4Reply({ code: isGranted ? Socks4ReplyCode.granted : Socks4ReplyCode.rejected, bound })
 }
 
 const REPLY_CODES: { readonly [code: string]: number } = {

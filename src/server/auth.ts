@@ -1,7 +1,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { invalidArgument, outOfRange } from '../codec/arguments.js'
+import type { Duplex } from 'node:stream'
+import { assertByte, invalidArgument, outOfRange } from '../codec/arguments.js'
 import { credentialsFromText, Method } from '../codec/index.js'
-import type { Session } from './session.js'
+import type { AuthChannel } from './auth-channel.js'
+import type { Identity, Session } from './session.js'
 
 /** "No authentication required", RFC 1928 method 00. */
 export interface NoAuthMethod {
@@ -16,8 +18,30 @@ export interface UserPassMethod {
   readonly verify: Verifier
 }
 
-/** A way for a client to say who it is: made by {@link noAuth} or {@link userPass}. */
-export type AuthMethod = NoAuthMethod | UserPassMethod
+/** A method of the application's own: a code, and a function over a channel of raw bytes. */
+export interface CustomMethod {
+  readonly type: 'custom'
+  readonly code: number
+  readonly authenticate: Authenticator
+}
+
+/** A way for a client to say who it is: made by {@link noAuth}, {@link userPass}, {@link customAuth} or `gssapi`. */
+export type AuthMethod = NoAuthMethod | UserPassMethod | CustomMethod
+
+/**
+ * Talks to a client that has chosen the method. Resolves to what admits it, or to anything else to deny; before denying it
+ * may write whatever its own protocol says to a client that is turned away. A throw and a rejection deny.
+ */
+export type Authenticator = (channel: AuthChannel, session: Session) => AuthResult | Promise<AuthResult>
+
+type AuthResult = Authenticated | false | null | undefined
+
+/** A client that a custom method admits. */
+export interface Authenticated {
+  readonly identity: Identity
+  /** Put around the client's stream for all that follows: TLS, encryption per message. The stream is idle. */
+  readonly wrap?: ((stream: Duplex) => Duplex | Promise<Duplex>) | undefined
+}
 
 /**
  * Judges credentials. `true` admits as `{ username }`, an object admits as that identity; anything else, a throw or a
@@ -43,6 +67,20 @@ export function userPass(users: Verifier | Readonly<Record<string, string>>): Us
     code: Method.userPass,
     verify: typeof users === 'function' ? users : tableVerifier(users),
   }
+}
+
+/**
+ * A method with a sub-negotiation of its own.
+ * @param code 0x80 to 0xfe are private (RFC 1928 section 3), 0x01 and 0x03 to 0x7f assigned by IANA.
+ * @throws RangeError for a code that has a meaning already; TypeError for what is no function.
+ */
+export function customAuth(code: number, authenticate: Authenticator): CustomMethod {
+  assertByte(code, 'code')
+  if (code === Method.noAuth || code === Method.userPass || code === Method.noAcceptable) {
+    throw outOfRange('code must not be that of no authentication, username and password, or no acceptable method')
+  }
+  if (typeof authenticate !== 'function') throw invalidArgument('customAuth takes a code and a function')
+  return { type: 'custom', code, authenticate }
 }
 
 /** Names are looked up and passwords compared as digests, so that time tells neither a prefix nor which names exist. */

@@ -1,7 +1,10 @@
 import { connect, type LookupFunction, Socket as NetSocket, type Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
-import { type Address, encodeAddress, parseDestination, UNSPECIFIED_ADDRESS } from '../codec/index.js'
+import { Duplex } from 'node:stream'
+import { type Address, encodeAddress, parseDestination, ReplyCode, UNSPECIFIED_ADDRESS } from '../codec/index.js'
+import { isByteStream } from '../stream/byte-stream.js'
 import { guard } from '../stream/handover.js'
+import { hookError } from './operation.js'
+import type { DialResult } from './request.js'
 
 /** A resolved address that the policies have allowed. */
 export interface Candidate {
@@ -126,4 +129,24 @@ function closedEarly(): Error {
 function fixedLookup(candidates: readonly Candidate[]): LookupFunction {
   const addresses = candidates.map(({ type, host }) => ({ address: host, family: type === 'ipv4' ? 4 : 6 }))
   return (_hostname, _options, callback) => callback(null, addresses)
+}
+
+/** What an application's dialer returned, checked. @throws SocksError when it is no stream of bytes. */
+export function asConnection(result: DialResult): {
+  stream: Duplex
+  bound?: { readonly host: string; readonly port: number }
+} {
+  const connection = result instanceof Duplex ? { stream: result } : result
+  const stream = connection?.stream
+  if (isByteStream(stream)) return connection
+  discardResult(result)
+  throw hookError('dial', new TypeError('dial returned no Duplex of bytes'), ReplyCode.generalFailure)
+}
+
+/** Destroys what a dialer returned when nobody waits for it any more. */
+export function discardResult(result: DialResult): void {
+  const stream = result instanceof Duplex ? result : result?.stream
+  if (!(stream instanceof Duplex)) return
+  guard(stream)
+  stream.destroy()
 }

@@ -1,5 +1,7 @@
+import { invalidArgument } from '../codec/arguments.js'
 import { type AddressKind, canonicalIP } from '../codec/index.js'
-import type { OutboundRequest } from './outbound.js'
+import { decisivePattern, explained, PatternList, ruleOf } from './patterns.js'
+import type { OutboundRequest } from './request.js'
 
 /** A resolved address that is about to be dialed. */
 export interface EgressCandidate {
@@ -35,15 +37,24 @@ export const egress = {
   noLocal: (): EgressPolicy => named('noLocal', ({ kind }) => !LOCAL_KINDS.has(kind)),
   /** Public unicast addresses alone. */
   publicOnly: (): EgressPolicy => named('publicOnly', ({ kind }) => kind === 'public'),
+  /**
+   * Addresses that one of the patterns matches; `otherwise` decides about the others, which are denied by default.
+   * `egress.allow(['10.1.2.3:5432'], egress.publicOnly())`: what is public, and one database.
+   * @param patterns addresses, ranges and `*`, each with ports or without, as `parsePattern` takes them. Copied.
+   * @throws TypeError `ERR_INVALID_ARG_VALUE` for what is no pattern, and for a name: none is known here any more.
+   */
+  allow: (patterns: readonly string[], otherwise?: EgressPolicy): EgressPolicy =>
+    patternPolicy('allow', patterns, otherwise),
+  /**
+   * Every address but those that one of the patterns matches; `otherwise` decides about the others, by default `noLocal()`:
+   * a list of what is forbidden must not open what was closed without it.
+   * An IPv6 address that carries an IPv4 one (NAT64, 6to4) counts as both.
+   * @param patterns as for `allow`.
+   * @throws TypeError `ERR_INVALID_ARG_VALUE` as `allow` does.
+   */
+  deny: (patterns: readonly string[], otherwise: EgressPolicy = egress.noLocal()): EgressPolicy =>
+    patternPolicy('deny', patterns, otherwise),
 } as const
-
-const ANY = egress.any()
-const NO_LOCAL = egress.noLocal()
-
-/** The policy where none was given: a loopback client may reach anything, every other client what is not local to the proxy. */
-export function defaultEgress(clientAddress: string | undefined): EgressPolicy {
-  return clientAddress !== undefined && isLoopback(clientAddress) ? ANY : NO_LOCAL
-}
 
 /**
  * Whether an IP literal is a loopback address. Only the real ones (and IPv4-mapped, which is how a dual-stack socket names
@@ -53,6 +64,29 @@ export function isLoopback(address: string): boolean {
   const literal = canonicalIP(address)
   if (literal === undefined) return false
   return literal.type === 'ipv4' ? literal.host.startsWith('127.') : literal.host === '::1'
+}
+
+function patternPolicy(
+  verb: 'allow' | 'deny',
+  patterns: readonly string[],
+  otherwise: EgressPolicy | undefined,
+): EgressPolicy {
+  if (otherwise !== undefined && typeof otherwise !== 'function') throw invalidArgument('otherwise must be a policy')
+  const list = new PatternList(patterns)
+  if (list.firstName !== undefined) {
+    const text = JSON.stringify(list.firstName)
+    throw invalidArgument(`pattern ${text}: egress judges addresses, never names; use authorize.${verb} for a name`)
+  }
+  const policy: EgressPolicy = (candidate, request) => {
+    const pattern = decisivePattern(verb, list, { ...candidate, command: request.command })
+    if (pattern !== undefined) return verb === 'allow'
+    return otherwise?.(candidate, request) ?? false
+  }
+  return explained(policy, verb, (subject) => {
+    const pattern = decisivePattern(verb, list, subject)
+    if (pattern !== undefined) return `${verb} ${pattern}`
+    return otherwise === undefined ? verb : ruleOf(otherwise, subject)
+  })
 }
 
 function named(name: string, policy: EgressPolicy): EgressPolicy {

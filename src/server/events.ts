@@ -1,5 +1,6 @@
 import { type Destination, PEER_ERROR_CODES, type SocksError, type SocksErrorCode } from '../codec/index.js'
 import { isDialFailure } from './reply-code.js'
+import type { RequestCommand } from './request.js'
 import type { Identity, Session } from './session.js'
 
 /**
@@ -7,34 +8,51 @@ import type { Identity, Session } from './session.js'
  * - `end`: both sides sent FIN and everything was delivered
  * - `reset`: one side of the tunnel was reset or destroyed, and the other with it
  * - `drain-timeout`: half-closed and silent for too long
+ * - `idle-timeout`: silent for longer than `idleTimeoutMs`
  * - `empty`: the client left without a byte, as health checks do
  * - `auth-failed`, `handshake-timeout`: as they say
  * - `refused`: wrong bytes, a denial, or a dial that failed; `error` tells which
  * - `aborted`: the client was gone before it had its answer
+ * - `limit`: a limit of the server was reached; `error` tells which
+ * - `fallback`: handed to the `fallback` hook, which owns the socket now
  * - `shutdown`: the server was closed
  */
 export type CloseReason =
   | 'end'
   | 'reset'
   | 'drain-timeout'
+  | 'idle-timeout'
   | 'empty'
   | 'auth-failed'
   | 'handshake-timeout'
   | 'refused'
   | 'aborted'
+  | 'limit'
+  | 'fallback'
   | 'shutdown'
 
 /** A request, before any rule has seen it. */
 export interface RequestInfo {
   readonly session: Session
-  readonly command: 'connect'
+  readonly command: RequestCommand
   readonly identity: Identity
   readonly destination: Destination
 }
 
-/** A tunnel is open. */
+/** A tunnel is open, or a look-up answered. */
 export interface EstablishedInfo extends RequestInfo {
-  /** Near address of the outbound connection, also where the client is not told. */
+  /**
+   * Near address of the outbound connection, also where the client is not told; of a BIND the peer that has connected,
+   * of a look-up its answer.
+   */
+  readonly bound: { readonly host: string; readonly port: number }
+  /** The rules that admitted it, in their order: `authorize allow *.example.com:443`, `egress publicOnly`. */
+  readonly rules: readonly string[]
+}
+
+/** A BIND listener waits for its peer. */
+export interface ListeningInfo extends RequestInfo {
+  /** Where the peer may connect to, as the client was told. */
   readonly bound: { readonly host: string; readonly port: number }
 }
 
@@ -45,6 +63,8 @@ export interface DeniedInfo {
   readonly identity: Identity | undefined
   /** `undefined` where nothing was asked for yet. */
   readonly destination: Destination | undefined
+  /** The rule that said no, also in the error: `egress publicOnly`, `authorize deny 10.0.0.0/8`, `maxConnections`. */
+  readonly rule: string
   readonly error: SocksError
 }
 
@@ -64,10 +84,11 @@ export interface ClosedInfo {
 }
 
 /** Events of a `SocksServer`, by name, with their arguments. */
-export interface SocksServerEvents {
+export interface ServerEvents {
   session: [session: Session]
   request: [info: RequestInfo]
   established: [info: EstablishedInfo]
+  listening: [info: ListeningInfo]
   denied: [info: DeniedInfo]
   closed: [info: ClosedInfo]
   /** A peer broke the protocol, a hook failed, or a listener did. Without a listener nothing is thrown. */
@@ -76,8 +97,14 @@ export interface SocksServerEvents {
 
 /** What a connection tells its server. */
 export interface Observer {
+  /** Who the client is, as far as its address tells, is known. Returns the limit that keeps it out, if one does. */
+  identified(): SocksError | undefined
+  /** The handshake is over: there is a whole request. */
+  requested(): void
   request(info: RequestInfo): void
+  listening(info: ListeningInfo): void
   established(info: EstablishedInfo): void
+  denied(error: SocksError): void
   refused(error: SocksError): void
   closed(reason: CloseReason, error: Error | undefined): void
 }
@@ -90,6 +117,7 @@ const DENIALS: ReadonlySet<SocksErrorCode> = new Set<SocksErrorCode>([
   'ERR_SOCKS_LOOP',
   'ERR_SOCKS_HOOK_FAILED',
   'ERR_SOCKS_COMMAND_NOT_SUPPORTED',
+  'ERR_SOCKS_LIMIT',
 ])
 
 /** Whether an error is the verdict of a rule. */

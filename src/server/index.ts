@@ -8,29 +8,54 @@ export {
   type SocksErrorCode,
   type SocksErrorDetails,
 } from '../codec/index.js'
-export { type AuthMethod, type NoAuthMethod, noAuth, type UserPassMethod, userPass, type Verifier } from './auth.js'
+export { type Relay, type RelayEnd, type RelayOptions, relay } from '../stream/relay.js'
+export {
+  type Authenticated,
+  type Authenticator,
+  type AuthMethod,
+  type CustomMethod,
+  customAuth,
+  type NoAuthMethod,
+  noAuth,
+  type UserPassMethod,
+  userPass,
+  type Verifier,
+} from './auth.js'
+export type { AuthChannel } from './auth-channel.js'
+export { authorize, type PatternRule } from './authorize.js'
+export type { AcceptedPeer, BindListen, BindListener, BindOptions, BindPeerRule, HostAndPort } from './bind-options.js'
+export type { CommandName } from './commands.js'
 export { type EgressCandidate, type EgressPolicy, egress } from './egress.js'
 export type {
   ClosedInfo,
   CloseReason,
   DeniedInfo,
   EstablishedInfo,
+  ListeningInfo,
   RequestInfo,
-  SocksServerEvents,
+  ServerEvents as SocksServerEvents,
 } from './events.js'
-export type { ListenAddress, ListenOptions } from './listen-options.js'
-export type { ServerOptions } from './options.js'
 export {
-  type Authorize,
-  createOutbound,
-  type Dial,
-  type DialResult,
-  type Outbound,
-  type OutboundConnection,
-  type OutboundOptions,
-  type OutboundRequest,
-  type OutboundTarget,
-} from './outbound.js'
+  createForwardServer,
+  type ForwardServer,
+  type ForwardServerOptions,
+  type ForwardTarget,
+} from './forward-server.js'
+export type { CloseOptions, HandleOptions } from './front-door.js'
+export type { LimitOptions } from './limits.js'
+export type { ListenAddress, ListenOptions, ListenPath } from './listen-options.js'
+export type { ServerStats } from './monitor.js'
+export type { Fallback, FrontDoorOptions, ServerOptions, UserIdVerifier } from './options.js'
+export { createOutbound, type Outbound, type OutboundOptions } from './outbound.js'
+export type {
+  Authorize,
+  Dial,
+  DialResult,
+  OutboundConnection,
+  OutboundRequest,
+  OutboundTarget,
+  RequestCommand,
+} from './request.js'
 export type { Lookup } from './resolve.js'
-export { type CloseOptions, createSocksServer, type HandleOptions, type SocksServer } from './server.js'
+export { createSocksServer, type SocksServer } from './server.js'
 export type { Identity, Session } from './session.js'

@@ -59,5 +59,5 @@ export function untilAborted<T>(
 
 /** A failure of a function that the application supplied; its own error is the `cause`. */
 export function hookError(hook: string, cause: unknown, replyCode: number): SocksError {
-  return new SocksError('ERR_SOCKS_HOOK_FAILED', `the ${hook} hook failed`, { replyCode, cause })
+  return new SocksError('ERR_SOCKS_HOOK_FAILED', `the ${hook} hook failed`, { replyCode, rule: `${hook} hook`, cause })
 }

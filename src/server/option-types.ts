@@ -1,7 +1,8 @@
 import { assertOptions, invalidArgument, outOfRange } from '../codec/arguments.js'
+import type { FrontDoorOptions } from './options.js'
 
-/** What an option may be. */
-export type OptionType = 'function' | 'string' | 'boolean' | 'milliseconds' | 'object'
+/** What an option may be; `any` is checked where it is read. */
+export type OptionType = 'any' | 'function' | 'string' | 'boolean' | 'milliseconds' | 'object'
 
 /** Options of the way out, which a server takes beside its own. */
 export const OUTBOUND_OPTION_TYPES = {
@@ -14,12 +15,25 @@ export const OUTBOUND_OPTION_TYPES = {
   dialTimeoutMs: 'milliseconds',
 } as const
 
+/** Options that every front door takes, the way out's included. */
+export const FRONT_DOOR_OPTION_TYPES: Readonly<Record<keyof FrontDoorOptions, OptionType>> = {
+  ...OUTBOUND_OPTION_TYPES,
+  maxConnections: 'any',
+  maxConnectionsPerClient: 'any',
+  maxHandshakes: 'any',
+  handshakeTimeoutMs: 'milliseconds',
+  drainTimeoutMs: 'milliseconds',
+  idleTimeoutMs: 'milliseconds',
+  proxyProtocol: 'object',
+  outbound: 'object',
+}
+
 /** @throws TypeError for an unknown name or a wrong type; RangeError for milliseconds that no timer takes. `undefined` is left out. */
 export function assertOptionTypes(options: object, types: Readonly<Record<string, OptionType>>): void {
   assertOptions(options, Object.keys(types))
   for (const [name, type] of Object.entries(types)) {
     const value: unknown = Reflect.get(options, name)
-    if (value !== undefined) assertType(name, value, type)
+    if (value !== undefined && type !== 'any') assertType(name, value, type)
   }
 }
 

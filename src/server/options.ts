@@ -1,17 +1,19 @@
+import type { Duplex } from 'node:stream'
 import { invalidArgument } from '../codec/arguments.js'
 import type { ServerSessionOptions } from '../codec/index.js'
 import { type AuthMethod, noAuth } from './auth.js'
-import { assertOptionTypes, type OptionType, OUTBOUND_OPTION_TYPES } from './option-types.js'
+import { type BindOptions, type BindSettings, bindSettings } from './bind-options.js'
+import type { ConnectionTimeouts } from './client-connection.js'
+import { COMMAND_NAMES, type CommandName } from './commands.js'
+import type { FrontDoorSettings } from './front-door.js'
+import type { LimitOptions } from './limits.js'
+import { assertOptionTypes, FRONT_DOOR_OPTION_TYPES, type OptionType, OUTBOUND_OPTION_TYPES } from './option-types.js'
 import { createOutbound, type Outbound, type OutboundOptions } from './outbound.js'
+import { ProxyPeers } from './proxy-protocol.js'
+import type { Session } from './session.js'
 
-/** Options of `createSocksServer`. Those of the way out ({@link OutboundOptions}) stand beside the server's own. */
-export interface ServerOptions extends OutboundOptions, Omit<ServerSessionOptions, 'receiveLimit'> {
-  /** One method, or several in the server's order of preference. Default `noAuth()`. */
-  readonly auth?: AuthMethod | readonly AuthMethod[] | undefined
-  /** Serve clients without authentication or `authorize` on an address others can reach. Default `false`. */
-  readonly allowAnonymous?: boolean | undefined
-  /** Answer 0.0.0.0:0 as BND, so that clients do not learn the address this host dials from. Default `false`. */
-  readonly hideBoundAddress?: boolean | undefined
+/** Options that every front door takes. */
+export interface FrontDoorOptions extends OutboundOptions, LimitOptions {
   /**
    * Milliseconds from accept to complete request, the verifier included; 0 is no limit. One deadline for the whole
    * handshake, because a deadline per read lets a client that sends a byte now and then stay for ever. Default 10,000.
@@ -19,31 +21,72 @@ export interface ServerOptions extends OutboundOptions, Omit<ServerSessionOption
   readonly handshakeTimeoutMs?: number | undefined
   /** Milliseconds without a byte after one side has sent its FIN; 0 is no limit. Default 120,000. */
   readonly drainTimeoutMs?: number | undefined
+  /** Milliseconds without a byte in either direction of a tunnel; 0, the default, is no limit: keep-alive finds dead peers. */
+  readonly idleTimeoutMs?: number | undefined
+  /**
+   * Addresses and CIDR ranges of the proxies in front that begin each connection with a PROXY protocol header, v1 or v2;
+   * `'unix'` stands for the peers of Unix sockets. A header is required from them and read from nobody else. Default: none.
+   * Applies to what `listen` accepts.
+   */
+  readonly proxyProtocol?: readonly string[] | undefined
   /** A way out that other front doors share, in place of the options of one. */
   readonly outbound?: Outbound | undefined
 }
 
+/** Options of `createSocksServer`. Those of the way out ({@link OutboundOptions}) stand beside the server's own. */
+export interface ServerOptions extends FrontDoorOptions, Omit<ServerSessionOptions, 'receiveLimit' | 'socks4'> {
+  /** One method, or several in the server's order of preference. Default `noAuth()`. */
+  readonly auth?: AuthMethod | readonly AuthMethod[] | undefined
+  /** What may be asked for. Default `['connect']`. */
+  readonly commands?: readonly CommandName[] | undefined
+  /**
+   * Serve SOCKS4 and SOCKS4a on the same port. Default `false`. It knows no passwords: while `auth` does not admit
+   * everybody, each request is answered 5B; unless it is a function, which judges the USERID (a name without a proof).
+   */
+  readonly socks4?: boolean | UserIdVerifier | undefined
+  /** How BIND is served, where `commands` has it. */
+  readonly bind?: BindOptions | undefined
+  /** Serve clients without authentication or `authorize` on an address others can reach. Default `false`. */
+  readonly allowAnonymous?: boolean | undefined
+  /** Answer 0.0.0.0:0 as BND, so that clients do not learn the address this host dials from. Default `false`. */
+  readonly hideBoundAddress?: boolean | undefined
+  /** Milliseconds by which the answer to failed credentials is held back; a correct login never waits. Default 0. */
+  readonly authFailureDelayMs?: number | undefined
+  /** Takes a socket whose first byte is no SOCKS, idle and with that byte unread. Default: it is closed. */
+  readonly fallback?: Fallback | undefined
+}
+
+/** Judges the USERID of a SOCKS4 client, as a `Verifier` judges credentials. */
+export type UserIdVerifier = (
+  userId: string,
+  session: Session,
+) => boolean | object | null | undefined | Promise<boolean | object | null | undefined>
+
+/** Owns a socket from here on. */
+export type Fallback = (socket: Duplex, session: Session) => unknown
+
 /** Checked options with every default filled in. */
-export interface ServerSettings {
+export interface ServerSettings extends FrontDoorSettings, ConnectionTimeouts {
   readonly auth: readonly AuthMethod[]
-  readonly outbound: Outbound
-  /** Whether anybody who can connect is served: nothing asks who they are, nothing judges what they want. */
-  readonly isOpen: boolean
-  readonly allowAnonymous: boolean
+  readonly commands: ReadonlySet<CommandName>
+  readonly socks4: boolean | UserIdVerifier
+  readonly bind: BindSettings
   readonly hideBoundAddress: boolean
-  readonly handshakeTimeoutMs: number
-  readonly drainTimeoutMs: number
+  readonly authFailureDelayMs: number
+  readonly fallback: Fallback | undefined
   readonly protocol: ServerSessionOptions
 }
 
 const TYPES: Readonly<Record<keyof ServerOptions, OptionType>> = {
-  ...OUTBOUND_OPTION_TYPES,
+  ...FRONT_DOOR_OPTION_TYPES,
   auth: 'object',
+  commands: 'object',
+  socks4: 'any',
+  bind: 'object',
   allowAnonymous: 'boolean',
   hideBoundAddress: 'boolean',
-  handshakeTimeoutMs: 'milliseconds',
-  drainTimeoutMs: 'milliseconds',
-  outbound: 'object',
+  authFailureDelayMs: 'milliseconds',
+  fallback: 'function',
   lenientAuthVersion: 'boolean',
   lenientAuthMessage: 'boolean',
   strictReserved: 'boolean',
@@ -57,39 +100,65 @@ const TYPES: Readonly<Record<keyof ServerOptions, OptionType>> = {
 export function serverSettings(options: ServerOptions): ServerSettings {
   if (typeof options?.auth === 'function') throw invalidArgument('option auth takes a method: auth: userPass(verifier)')
   assertOptionTypes(options, TYPES)
+  const { socks4 = false, commands = ['connect'], lenientAuthVersion, lenientAuthMessage, strictReserved } = options
+  if (typeof socks4 !== 'boolean' && typeof socks4 !== 'function') {
+    throw invalidArgument('option socks4 must be a boolean or a function')
+  }
   const auth = authMethods(options.auth ?? noAuth())
+  const common = frontDoorSettings(options)
+  const admitsAnyone = auth.some(({ type }) => type === 'no-auth') && !common.outbound.hasAuthorize
+  return {
+    ...common,
+    isProtected: !admitsAnyone || options.allowAnonymous === true,
+    auth,
+    commands: commandNames(commands),
+    socks4,
+    bind: bindSettings(options.bind),
+    hideBoundAddress: options.hideBoundAddress ?? false,
+    authFailureDelayMs: options.authFailureDelayMs ?? 0,
+    fallback: options.fallback,
+    protocol: { lenientAuthVersion, lenientAuthMessage, strictReserved, socks4: socks4 !== false },
+  }
+}
+
+/** What all front doors share, checked. `isProtected` is for the front door to say. @throws TypeError, RangeError. */
+export function frontDoorSettings(
+  options: FrontDoorOptions,
+): Omit<FrontDoorSettings, 'isProtected'> & ConnectionTimeouts {
+  const { maxConnections, maxConnectionsPerClient, maxHandshakes, proxyProtocol } = options
   const outboundNames = Object.keys(OUTBOUND_OPTION_TYPES).filter((name) => Reflect.get(options, name) !== undefined)
   if (options.outbound !== undefined && outboundNames.length > 0) {
     throw invalidArgument(`option ${outboundNames[0]} belongs to the outbound that is given beside it`)
   }
-  const admitsAnyone = auth.some(({ type }) => type === 'no-auth')
   return {
-    auth,
     outbound: options.outbound ?? createOutbound(pickOutbound(options)),
-    isOpen: admitsAnyone && !(options.outbound?.hasAuthorize ?? options.authorize !== undefined),
-    allowAnonymous: options.allowAnonymous ?? false,
-    hideBoundAddress: options.hideBoundAddress ?? false,
+    limits: { maxConnections, maxConnectionsPerClient, maxHandshakes },
+    proxyPeers: proxyProtocol === undefined ? undefined : new ProxyPeers(proxyProtocol),
     handshakeTimeoutMs: options.handshakeTimeoutMs ?? 10_000,
     drainTimeoutMs: options.drainTimeoutMs ?? 120_000,
-    protocol: {
-      lenientAuthVersion: options.lenientAuthVersion,
-      lenientAuthMessage: options.lenientAuthMessage,
-      strictReserved: options.strictReserved,
-    },
+    idleTimeoutMs: options.idleTimeoutMs ?? 0,
   }
 }
 
-function pickOutbound(options: ServerOptions): OutboundOptions {
+function pickOutbound(options: OutboundOptions): OutboundOptions {
   const { authorize, egress, lookup, localAddress, dial, resolve, dialTimeoutMs } = options
   return { authorize, egress, lookup, localAddress, dial, resolve, dialTimeoutMs }
+}
+
+function commandNames(names: readonly CommandName[]): ReadonlySet<CommandName> {
+  const known: readonly string[] = Object.values(COMMAND_NAMES)
+  if (!Array.isArray(names) || names.some((name) => !known.includes(name))) {
+    throw invalidArgument(`option commands takes a list of ${known.join(', ')}`)
+  }
+  return new Set(names)
 }
 
 function authMethods(auth: AuthMethod | readonly AuthMethod[]): readonly AuthMethod[] {
   const methods: readonly AuthMethod[] = Array.isArray(auth) ? [...auth] : [auth]
   if (methods.length === 0) throw invalidArgument('option auth must name at least one method')
   for (const method of methods) {
-    if (method?.type !== 'no-auth' && method?.type !== 'user-pass') {
-      throw invalidArgument('option auth takes what noAuth() and userPass() return')
+    if (!['no-auth', 'user-pass', 'custom'].includes(method?.type)) {
+      throw invalidArgument('option auth takes what noAuth(), userPass(), customAuth() and gssapi() return')
     }
   }
   if (new Set(methods.map(({ code }) => code)).size < methods.length)

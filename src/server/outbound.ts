@@ -1,8 +1,5 @@
-import { Duplex } from 'node:stream'
 import { assertOptions, invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
 import {
-  type Address,
-  classifyIP,
   type Destination,
   formatDestination,
   parseDestination,
@@ -10,40 +7,15 @@ import {
   ReplyCode,
   SocksError,
 } from '../codec/index.js'
-import { isByteStream } from '../stream/byte-stream.js'
-import { guard } from '../stream/handover.js'
-import { boundOf, type Candidate, dialDirect, whenConnected } from './dial.js'
-import { defaultEgress, type EgressPolicy } from './egress.js'
-import { hookError, Operation, untilAborted } from './operation.js'
+import { asConnection, boundOf, type Candidate, dialDirect, discardResult, whenConnected } from './dial.js'
+import type { EgressPolicy } from './egress.js'
+import { Judge } from './judge.js'
+import { Operation, untilAborted } from './operation.js'
 import { assertOptionTypes, OUTBOUND_OPTION_TYPES } from './option-types.js'
 import { OwnAddresses } from './own-addresses.js'
 import { dialError } from './reply-code.js'
-import { isUnspecified, type Lookup, resolveDestination } from './resolve.js'
-import type { Identity, Session } from './session.js'
-
-/** What a client asks for, as rules and dialers see it. `type`, `host` and `port` are canonical (see `Destination`). */
-export interface OutboundRequest extends Destination {
-  readonly command: 'connect'
-  readonly identity: Identity
-  readonly clientAddress: string | undefined
-  /** The SOCKS session, where the request came through one. */
-  readonly session: Session | undefined
-  /** Aborts when the client is gone or the time is up: stop what you do. */
-  readonly signal: AbortSignal
-  /** With `resolve: true`: the addresses that were looked up and allowed. */
-  readonly addresses?: readonly string[]
-}
-
-/** What a dialer returns: a stream, or one with the address it is bound to at the far side of this proxy. */
-export type DialResult =
-  | Duplex
-  | { readonly stream: Duplex; readonly bound?: { readonly host: string; readonly port: number } }
-
-/** Replaces the direct dialer. Gets the name unresolved. A `SocksError` with a `replyCode` is passed on to the client. */
-export type Dial = (request: OutboundRequest) => DialResult | Promise<DialResult>
-
-/** Judges a request before DNS. Only `true` admits; a number from 1 to 8 denies with that reply code, all else with 02. */
-export type Authorize = (request: OutboundRequest) => boolean | number | Promise<boolean | number>
+import type { Authorize, Dial, OutboundConnection, OutboundRequest, OutboundTarget, RequestCommand } from './request.js'
+import { isUnspecified, type Lookup, resolveDestination, reverseLookup } from './resolve.js'
 
 /** Options of {@link createOutbound}. */
 export interface OutboundOptions {
@@ -61,23 +33,18 @@ export interface OutboundOptions {
   readonly dialTimeoutMs?: number | undefined
 }
 
-/** Where to go, and on whose behalf. */
-export interface OutboundTarget {
-  readonly host: string
-  readonly port: number
-  readonly clientAddress?: string | undefined
-  readonly identity?: Identity | undefined
-  readonly session?: Session | undefined
-  /** Ends the attempt; the promise rejects with the signal's reason. */
-  readonly signal?: AbortSignal | undefined
+/** A request to wait for a peer, admitted. */
+export interface BindAdmission {
+  readonly destination: Destination
+  /** Where the peer may come from; `undefined`: from anywhere, or from a name that this host does not look up. */
+  readonly peers: readonly Candidate[] | undefined
+  readonly rules: readonly string[]
 }
 
-/** A connected way out. */
-export interface OutboundConnection {
-  /** Idle: nothing is lost before a listener is attached. */
-  readonly stream: Duplex
-  /** Near address of the connection; 0.0.0.0:0 where there is none to tell. */
-  readonly bound: Address
+/** What a look-up for a client has found, and the rules that admitted it. */
+export interface Looked<T> {
+  readonly found: T
+  readonly rules: readonly string[]
 }
 
 /** The way out that front doors share: authorize, look up, judge each address, dial what was judged. */
@@ -90,6 +57,7 @@ export class Outbound {
   /** @internal Listeners that must not be dialed. */
   readonly ownAddresses: OwnAddresses = new OwnAddresses()
   readonly #options: OutboundOptions
+  readonly #judge: Judge
 
   /**
    * Use {@link createOutbound}.
@@ -105,11 +73,27 @@ export class Outbound {
     if (localAddress !== undefined && parseIP(localAddress) === undefined)
       throw invalidArgument('localAddress must be an IP address')
     this.#options = options
+    this.#judge = new Judge(options.authorize, egress, this.ownAddresses)
   }
 
   /** Whether requests are judged by `authorize` at all. */
   get hasAuthorize(): boolean {
     return this.#options.authorize !== undefined
+  }
+
+  /** Whether traffic leaves through a dialer of the application's own. */
+  get hasDialer(): boolean {
+    return this.#options.dial !== undefined
+  }
+
+  /** Whether names are looked up on this host. Where a dialer knows names better, they are not. */
+  get looksUpNames(): boolean {
+    return this.#options.dial === undefined || this.#options.resolve === true
+  }
+
+  /** The address to dial and to listen from, where one was given. */
+  get localAddress(): string | undefined {
+    return this.#options.localAddress
   }
 
   /**
@@ -119,101 +103,148 @@ export class Outbound {
    * failed on the way. An abort rejects with `signal.reason`.
    */
   async connect(target: OutboundTarget): Promise<OutboundConnection> {
-    assertOptions(target, TARGET_KEYS)
-    if (!isPort(target.port)) throw outOfRange('port must be an integer from 0 to 65535')
-    const destination = dialable(target)
-    const { dialTimeoutMs = 30_000 } = this.#options
-    const operation = new Operation(target.signal, dialTimeoutMs, () => dialTimeout(destination))
-    try {
-      const request: OutboundRequest = Object.freeze({
-        ...destination,
-        command: 'connect',
-        identity: target.identity ?? {},
-        clientAddress: target.clientAddress,
-        session: target.session,
-        signal: operation.signal,
-      } as const)
-      await this.#authorize(request)
+    const destination = dialable(checkedTarget(target))
+    return this.#within(target, destination, async (operation) => {
+      const request = toRequest('connect', destination, target, operation.signal)
+      const rules = await this.#judge.authorize(request)
       return await (this.#options.dial === undefined
-        ? this.#dialDirect(request)
-        : this.#dialByHook(request, this.#options.dial))
+        ? this.#dialDirect(request, rules)
+        : this.#dialByHook(request, rules, this.#options.dial))
+    })
+  }
+
+  /**
+   * Judges a request to wait for a peer (BIND). 0.0.0.0 and `::` stand for any peer and are not judged as addresses.
+   * @throws as {@link connect}.
+   */
+  admitBind(target: OutboundTarget): Promise<BindAdmission> {
+    const destination = parseDestination(checkedTarget(target).host, target.port)
+    return this.#within(target, destination, async ({ signal }) => {
+      const request = toRequest('bind', destination, target, signal)
+      const rules = await this.#judge.authorize(request)
+      if (isUnspecified(destination.host)) return { destination, peers: undefined, rules }
+      const peers = this.looksUpNames ? await this.#candidates(request) : literalOf(destination)
+      if (peers === undefined) return { destination, peers, rules }
+      const { candidates, rule } = this.#judge.judgeAddresses(peers, request)
+      return { destination, peers: candidates, rules: [...rules, rule] }
+    })
+  }
+
+  /** Judges a peer that has connected for an admitted BIND. Rejects as {@link admitBind}. */
+  admitPeer(peer: Destination, requested: Destination, target: OutboundTarget): Promise<readonly string[]> {
+    return this.#within(target, peer, async ({ signal }) => {
+      const request = toRequest('bind', peer, target, signal, requested)
+      const rules = await this.#judge.authorize(request)
+      const { rule } = this.#judge.judgeAddresses(literalOf(peer) ?? [], request)
+      return [...rules, rule]
+    })
+  }
+
+  /**
+   * Looks a name up for a client (Tor's RESOLVE). Resolves to the addresses that the policy allows to be dialed; a
+   * literal is its own. Rejects as {@link connect}, and with 07 where the dialer is the one that knows names.
+   */
+  resolve(target: OutboundTarget): Promise<Looked<Candidate[]>> {
+    const destination = parseDestination(checkedTarget(target).host, target.port)
+    return this.#within(target, destination, async ({ signal }) => {
+      const request = toRequest('resolve', destination, target, signal)
+      const rules = await this.#judge.authorize(request)
+      const { candidates, rule } = this.#judge.judgeAddresses(await this.#candidates(request), request)
+      return { found: candidates, rules: [...rules, rule] }
+    })
+  }
+
+  /** The name of an address (Tor's RESOLVE_PTR). Rejects as {@link resolve}. */
+  resolvePointer(target: OutboundTarget): Promise<Looked<string>> {
+    const destination = parseDestination(checkedTarget(target).host, target.port)
+    return this.#within(target, destination, async ({ signal }) => {
+      const request = toRequest('resolve-ptr', destination, target, signal)
+      const rules = await this.#judge.authorize(request)
+      const { rule } = this.#judge.judgeAddresses(literalOf(destination) ?? [], request)
+      try {
+        return { found: await untilAborted(signal, () => reverseLookup(destination.host)), rules: [...rules, rule] }
+      } catch (error) {
+        throw signal.aborted ? error : dialError(error, formatDestination(destination))
+      }
+    })
+  }
+
+  /** One bounded operation of this way out on behalf of `target`. */
+  async #within<T>(
+    { signal }: OutboundTarget,
+    destination: Destination,
+    work: (operation: Operation) => Promise<T>,
+  ): Promise<T> {
+    const { dialTimeoutMs = 30_000 } = this.#options
+    const operation = new Operation(signal, dialTimeoutMs, () => dialTimeout(destination))
+    try {
+      return await work(operation)
     } finally {
       operation.done()
     }
   }
 
-  async #authorize(request: OutboundRequest): Promise<void> {
-    const { authorize } = this.#options
-    if (authorize === undefined) return
-    let verdict: unknown
-    try {
-      verdict = await untilAborted(request.signal, () => authorize(request))
-    } catch (error) {
-      throw request.signal.aborted ? error : hookError('authorize', error, ReplyCode.notAllowed)
-    }
-    if (verdict === true) return
-    if (verdict !== false && !isFailureCode(verdict)) {
-      const cause = new TypeError('authorize returned neither a boolean nor a reply code from 1 to 8')
-      throw hookError('authorize', cause, ReplyCode.notAllowed)
-    }
-    throw new SocksError('ERR_SOCKS_NOT_ALLOWED', 'denied by authorize', {
-      replyCode: verdict === false ? ReplyCode.notAllowed : verdict,
-      target: formatDestination(request),
-    })
-  }
-
-  async #dialDirect(request: OutboundRequest): Promise<OutboundConnection> {
-    const candidates = await this.#allowedCandidates(request)
+  async #dialDirect(request: OutboundRequest, rules: readonly string[]): Promise<OutboundConnection> {
+    const { candidates, rule } = this.#judge.judge(await this.#candidates(request), request)
     try {
       const stream = await dialDirect(candidates, request.host, this.#options.localAddress, request.signal)
-      return { stream, bound: boundOf(stream) }
+      return { stream, bound: boundOf(stream), rules: [...rules, rule] }
     } catch (error) {
       throw request.signal.aborted ? error : dialError(error, formatDestination(request))
     }
   }
 
-  async #dialByHook(plain: OutboundRequest, dial: Dial): Promise<OutboundConnection> {
+  async #dialByHook(plain: OutboundRequest, before: readonly string[], dial: Dial): Promise<OutboundConnection> {
     let request = plain
-    if (this.#options.resolve === true) {
-      const candidates = await this.#allowedCandidates(plain)
-      request = Object.freeze({ ...plain, addresses: candidates.map(({ host }) => host) })
-    } else if (plain.type !== 'domain') {
-      this.#judge([{ type: plain.type, host: plain.host, port: plain.port }], plain)
+    let rules = before
+    const known = this.looksUpNames ? await this.#candidates(plain) : literalOf(plain)
+    if (known !== undefined) {
+      const { candidates, rule } = this.#judge.judge(known, plain)
+      rules = [...before, rule]
+      if (this.looksUpNames) request = Object.freeze({ ...plain, addresses: candidates.map(({ host }) => host) })
     }
     try {
       const result = await untilAborted(request.signal, () => dial(request), discardResult)
       const { stream, bound } = asConnection(result)
-      return { stream: await whenConnected(stream, request.signal), bound: boundOf(stream, bound) }
+      return { stream: await whenConnected(stream, request.signal), bound: boundOf(stream, bound), rules }
     } catch (error) {
       throw request.signal.aborted ? error : dialError(error, formatDestination(request), 'dial')
     }
   }
 
-  async #allowedCandidates(request: OutboundRequest): Promise<Candidate[]> {
-    let candidates: Candidate[]
+  async #candidates(request: OutboundRequest): Promise<Candidate[]> {
     try {
-      candidates = await untilAborted(request.signal, () => resolveDestination(request, this.#options.lookup))
+      return await untilAborted(request.signal, () => resolveDestination(request, this.#options.lookup))
     } catch (error) {
       throw request.signal.aborted ? error : dialError(error, formatDestination(request), 'lookup')
     }
-    return this.#judge(candidates, request)
-  }
-
-  /** The candidates that may be dialed. @throws SocksError when there is none. */
-  #judge(candidates: readonly Candidate[], request: OutboundRequest): Candidate[] {
-    const policy = this.#options.egress ?? defaultEgress(request.clientAddress)
-    const allowed = candidates.filter((candidate) => isAllowed(policy, candidate, request))
-    const details = { replyCode: ReplyCode.notAllowed, target: formatDestination(request) }
-    if (allowed.length === 0) {
-      throw new SocksError('ERR_SOCKS_EGRESS_DENIED', `denied by egress policy ${policy.name || '(unnamed)'}`, details)
-    }
-    const foreign = allowed.filter(({ host, port }) => !this.ownAddresses.has(host, port))
-    if (foreign.length === 0) throw new SocksError('ERR_SOCKS_LOOP', 'the target is this proxy itself', details)
-    return foreign
   }
 }
 
 const TARGET_KEYS = ['host', 'port', 'clientAddress', 'identity', 'session', 'signal']
+
+function checkedTarget(target: OutboundTarget): OutboundTarget {
+  assertOptions(target, TARGET_KEYS)
+  if (!isPort(target.port)) throw outOfRange('port must be an integer from 0 to 65535')
+  return target
+}
+
+/** The request as hooks see it. */
+function toRequest(
+  command: RequestCommand,
+  { type, host, port }: Destination,
+  { identity = {}, clientAddress, session }: OutboundTarget,
+  signal: AbortSignal,
+  requested?: Destination,
+): OutboundRequest {
+  const request = { command, type, host, port, identity, clientAddress, session, signal }
+  return Object.freeze(requested === undefined ? request : { ...request, requested })
+}
+
+/** A literal is its own candidate; a name has none before it is looked up. */
+function literalOf({ type, host, port }: Destination): Candidate[] | undefined {
+  return type === 'domain' ? undefined : [{ type, host, port }]
+}
 
 /** Canonical destination of a CONNECT. What no connection can lead to is refused here, whatever the rules say. */
 function dialable({ host, port }: OutboundTarget): Destination {
@@ -230,41 +261,6 @@ function dialable({ host, port }: OutboundTarget): Destination {
     })
   }
   return destination
-}
-
-function isAllowed(policy: EgressPolicy, { type, host, port }: Candidate, request: OutboundRequest): boolean {
-  const bytes = parseIP(host)
-  if (bytes === undefined) return false
-  try {
-    const verdict: unknown = policy({ type, host, port, kind: classifyIP(bytes) }, request)
-    if (verdict instanceof Promise) verdict.catch(() => {})
-    if (typeof verdict !== 'boolean') throw new TypeError('egress returned no boolean')
-    return verdict
-  } catch (error) {
-    throw hookError('egress', error, ReplyCode.notAllowed)
-  }
-}
-
-function isFailureCode(verdict: unknown): verdict is number {
-  return Number.isInteger(verdict) && Number(verdict) >= 1 && Number(verdict) <= 8
-}
-
-function asConnection(result: DialResult): {
-  stream: Duplex
-  bound?: { readonly host: string; readonly port: number }
-} {
-  const connection = result instanceof Duplex ? { stream: result } : result
-  const stream = connection?.stream
-  if (isByteStream(stream)) return connection
-  discardResult(result)
-  throw hookError('dial', new TypeError('dial returned no Duplex of bytes'), ReplyCode.generalFailure)
-}
-
-function discardResult(result: DialResult): void {
-  const stream = result instanceof Duplex ? result : result?.stream
-  if (!(stream instanceof Duplex)) return
-  guard(stream)
-  stream.destroy()
 }
 
 function dialTimeout(destination: Destination): SocksError {

@@ -1,4 +1,4 @@
-import { type LookupAddress, type LookupOptions, lookup as systemLookup } from 'node:dns'
+import { type LookupAddress, type LookupOptions, lookupService, lookup as systemLookup } from 'node:dns'
 import { canonicalIP, type Destination } from '../codec/index.js'
 import type { Candidate } from './dial.js'
 
@@ -31,6 +31,22 @@ export async function resolveDestination(
   }
   if (candidates.size > 0) return [...candidates.values()]
   throw Object.assign(new Error(`no usable address for ${host}`), { code: 'ENOTFOUND' })
+}
+
+/** The name of an address, by the system's resolver. Rejects with its error. */
+export function reverseLookup(host: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    lookupService(host, 0, (error, name) => {
+      // A system that knows no name answers with the address itself.
+      if (error !== null) reject(error)
+      else if (canonicalIP(name.replace(/%.*$/, '')) !== undefined) reject(noName(host))
+      else resolve(name)
+    })
+  })
+}
+
+function noName(host: string): Error {
+  return Object.assign(new Error(`no name for ${host}`), { code: 'ENOTFOUND' })
 }
 
 /** Address texts of what a resolver answered, one or a list; nothing of it is trusted yet. */

@@ -10,6 +10,11 @@ export interface Session {
   /** The client's IP address in canonical form, `undefined` where it has none (Unix sockets, bare streams). */
   readonly clientAddress: string | undefined
   readonly clientPort: number | undefined
+  /**
+   * Whether the client runs on this host: it came over loopback or by a Unix socket that the server listens on. Never
+   * for one that a PROXY protocol header speaks for.
+   */
+  readonly isLocal: boolean
   /** `undefined` until the client is authenticated. */
   readonly identity: Identity | undefined
   /** RFC 1929 credentials as raw bytes, once received. Never part of an event or of what `inspect` prints. */
@@ -24,8 +29,15 @@ export interface Session {
   readonly signal: AbortSignal
 }
 
+/** Where a client comes from. */
+export interface Origin {
+  readonly clientAddress: string | undefined
+  readonly clientPort: number | undefined
+  readonly isLocal: boolean
+}
+
 /** Byte counts of a tunnel. */
-interface Counters {
+export interface Counters {
   readonly bytesUp: number
   readonly bytesDown: number
 }
@@ -33,19 +45,20 @@ interface Counters {
 /** The session as the connection that owns it sees it. */
 export class ServerSideSession implements Session {
   readonly id: number
-  readonly clientAddress: string | undefined
-  readonly clientPort: number | undefined
+  clientAddress: string | undefined
+  clientPort: number | undefined
+  isLocal = false
   identity: Identity | undefined
   destination: Destination | undefined
   readonly #startedAt = performance.now()
-  readonly #gone = new AbortController()
+  #gone: AbortController | undefined
+  #goneFor: Error | undefined
   #credentials: Credentials | undefined
   #counters: Counters = { bytesUp: 0, bytesDown: 0 }
 
-  constructor(id: number, clientAddress: string | undefined, clientPort: number | undefined) {
+  constructor(id: number, origin: Origin) {
     this.id = id
-    this.clientAddress = clientAddress
-    this.clientPort = clientPort
+    this.comeFrom(origin)
   }
 
   get credentials(): Credentials | undefined {
@@ -60,13 +73,25 @@ export class ServerSideSession implements Session {
     return this.#counters.bytesDown
   }
 
+  // Made when somebody asks: of the connections of a storm, most end before a hook does.
   get signal(): AbortSignal {
+    if (this.#gone === undefined) {
+      this.#gone = new AbortController()
+      if (this.#goneFor !== undefined) this.#gone.abort(this.#goneFor)
+    }
     return this.#gone.signal
   }
 
   /** Milliseconds since the client connected. */
   get durationMs(): number {
     return performance.now() - this.#startedAt
+  }
+
+  /** Takes an origin: the socket's own, or what a proxy in front tells. */
+  comeFrom({ clientAddress, clientPort, isLocal }: Origin): void {
+    this.clientAddress = clientAddress
+    this.clientPort = clientPort
+    this.isLocal = isLocal
   }
 
   keepCredentials(credentials: Credentials): void {
@@ -78,6 +103,7 @@ export class ServerSideSession implements Session {
   }
 
   abort(reason: Error): void {
-    this.#gone.abort(reason)
+    this.#goneFor ??= reason
+    this.#gone?.abort(reason)
   }
 }

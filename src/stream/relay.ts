@@ -10,14 +10,17 @@ export interface RelayOptions {
    * without it a peer that vanishes after a half-close holds two descriptors for ever.
    */
   readonly drainTimeoutMs?: number | undefined
+  /** Milliseconds without a byte in either direction, then both are destroyed; 0 is never, the default. */
+  readonly idleTimeoutMs?: number | undefined
 }
 
 /**
  * How a relay ended. `end`: both sides sent FIN and all was delivered. `reset`: `error` (or, without one, a `destroy()`)
- * ended one side, and was passed on to the other. `drain-timeout`: see {@link RelayOptions}. `destroyed`: by `destroy()` of the relay.
+ * ended one side, and was passed on to the other. `drain-timeout`, `idle-timeout`: see {@link RelayOptions}. `destroyed`: by
+ * `destroy()` of the relay.
  */
 export interface RelayEnd {
-  readonly reason: 'end' | 'reset' | 'drain-timeout' | 'destroyed'
+  readonly reason: 'end' | 'reset' | 'drain-timeout' | 'idle-timeout' | 'destroyed'
   readonly error?: Error | undefined
 }
 
@@ -39,14 +42,16 @@ export class Relay {
   readonly #down: Direction
   readonly #drainTimeoutMs: number
   #drain: Deadline | undefined
+  readonly #idle: Deadline
   #resolve: ((end: RelayEnd) => void) | undefined
 
   /** Use {@link relay}. */
-  constructor(a: Duplex, b: Duplex, { drainTimeoutMs = 120_000 }: RelayOptions) {
+  constructor(a: Duplex, b: Duplex, { drainTimeoutMs = 120_000, idleTimeoutMs = 0 }: RelayOptions) {
     this.closed = new Promise((resolve) => {
       this.#resolve = resolve
     })
     this.#drainTimeoutMs = drainTimeoutMs
+    this.#idle = new Deadline(idleTimeoutMs, () => this.#finish({ reason: 'idle-timeout' }))
     for (const stream of [a, b]) {
       guard(stream)
       stream.allowHalfOpen = true
@@ -75,6 +80,7 @@ export class Relay {
   /** @internal A direction has moved bytes. */
   onProgress(): void {
     this.#drain?.refresh()
+    this.#idle.refresh()
   }
 
   /** @internal A direction has seen its source's FIN. */
@@ -98,6 +104,7 @@ export class Relay {
     if (resolve === undefined) return
     this.#resolve = undefined
     this.#drain?.clear()
+    this.#idle.clear()
     for (const direction of [this.#up, this.#down]) {
       direction.stop()
       if (end.reason === 'end') direction.source.destroy()
@@ -143,6 +150,8 @@ class Direction {
 
   stop(): void {
     const { source } = this
+    // What the sink never handed to the system did not reach anybody.
+    if (!this.delivered) this.bytes -= Math.min(this.bytes, this.#sink.writableLength)
     source.off('error', this.#onError)
     source.off('close', this.#onClose)
     source.off('data', this.#onData)

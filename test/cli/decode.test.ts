@@ -10,6 +10,9 @@ const REQUEST = '05 01 00 03 0e 77 77 77 2e 67 6f 6f 67 6c 65 2e 63 6f 6d 01 bb'
 const REPLY = '05 00 00 01 00 00 00 00 00 00'
 const CREDENTIALS = '01 04 75 73 65 72 06 68 75 6e 74 65 72'
 
+const PROXY_V1 = Buffer.from('PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n').toString('hex')
+const PROXY_V2 = '0d0a0d0a000d0a515549540a 21 11 000c c0000201 c6336402 dc04 01bb'
+
 function kinds({ messages }: Dissection): string[] {
   return messages.map(({ kind, summary }) => `${kind}: ${summary}`)
 }
@@ -113,6 +116,33 @@ describe('dissect', () => {
     ['04 02 00 50 00 00 00 01 00 61 2e 62 00', ['SOCKS4 request: BIND a.b:80 (SOCKS4A)']],
     ['00 5a 00 50 7f 00 00 01', ['SOCKS4 reply: granted']],
     ['00 5b 00 00 00 00 00 00', ['SOCKS4 reply: rejected or failed']],
+    ['00 5c 00 00 00 00 00 00', ['SOCKS4 reply: rejected: no identd on the client']],
+    ['00 5d 00 00 00 00 00 00', ['SOCKS4 reply: rejected: identd names another user']],
+    ['04 01 00 50 00 00 00 00 00', ['SOCKS4 request: CONNECT 0.0.0.0:80']],
+    ['04 01 00 50 7f 00 00 01 00 53 53 48', ['SOCKS4 request: CONNECT 127.0.0.1:80', 'tunnel data: 3 bytes']],
+    ['00 5a 00 00 00 00 00 00 53 53 48', ['SOCKS4 reply: granted', 'tunnel data: 3 bytes']],
+    [PROXY_V1, ['PROXY header: version 1, from 192.0.2.1:56324 to 198.51.100.2:443']],
+    [PROXY_V2, ['PROXY header: version 2, from 192.0.2.1:56324 to 198.51.100.2:443']],
+    [Buffer.from('PROXY UNKNOWN\r\n').toString('hex'), ['PROXY header: version 1, no addresses']],
+    ['0d0a0d0a000d0a515549540a 20 11 0002 aabb', ['PROXY header: version 2, the proxy in front speaks for itself']],
+    [
+      `0d0a0d0a000d0a515549540a 21 21 002c ${'00'.repeat(15)}01 20010db8${'00'.repeat(11)}01 0001 0002 05 0001 aa 02 0001 61`,
+      ['PROXY header: version 2, from [::1]:1 to [2001:db8::1]:2'],
+    ],
+    [`0d0a0d0a000d0a515549540a 21 31 00d8 ${'2f'.repeat(216)}`, ['PROXY header: version 2, no addresses']],
+    [
+      `${PROXY_V1} 05 01 00 ${REQUEST} 47 45 54`,
+      [
+        'PROXY header: version 1, from 192.0.2.1:56324 to 198.51.100.2:443',
+        'greeting: offers no authentication',
+        'request: CONNECT www.google.com:443',
+        'tunnel data: 3 bytes',
+      ],
+    ],
+    [
+      `${PROXY_V2} 04 01 00 50 7f 00 00 01 75 00`,
+      ['PROXY header: version 2, from 192.0.2.1:56324 to 198.51.100.2:443', 'SOCKS4 request: CONNECT 127.0.0.1:80'],
+    ],
   ])('%s', (bytes, expected) => {
     const dissection = dissect(hex(bytes))
     expect(kinds(dissection)).toEqual(expected)
@@ -148,6 +178,22 @@ describe('dissect', () => {
     ['04 01 00 50 7f 00 00 01 75', 9, 'NUL'],
     ['00 00 00 01 08', 5, 'DST.ADDR'],
     ['05', 1, 'more for'],
+    ['04 01 00 50 00 00 00 01 75 00 61', 11, 'NUL'],
+    ['00 5a 00 50 7f 00', 6, '2 more for DSTIP'],
+    [PROXY_V1.slice(0, -4), 43, '2 more for CRLF'],
+    [PROXY_V1.slice(0, -2), 44, '1 more for CRLF'],
+    ['0d0a0d0a00', 5, '7 more for SIG'],
+    [PROXY_V2.slice(0, -5), 26, '2 more for DST.PORT'],
+    ['0d0a0d0a000d0a515549540a 21 00 0006 05 0003 aa', 20, '2 more for TLV.VAL'],
+    [Buffer.from('PROXY TCP4 192.0.2.1 198.51.100.2 56324 0443\r\n').toString('hex'), 0, 'PROXY header: a port'],
+    [Buffer.from('PROXY TCP4 zz').toString('hex'), 0, 'PROXY header: addresses'],
+    [Buffer.from(`PROXY UNKNOWN${' '.repeat(200)}`).toString('hex'), 0, 'PROXY header: the line is longer'],
+    ['0d0a0d0a000d0a515549540a 31', 0, 'PROXY header: unknown version'],
+    ['0d0a0d0a000d0a515549540a 21 11 000f c0000201 c6336402 dc04 01bb 02 0001', 0, 'PROXY header: a TLV'],
+    [`${PROXY_V1} 07 00`, 45, 'expected a greeting (05)'],
+    [`${PROXY_V1} ${PROXY_V1}`, 45, 'expected a greeting (05)'],
+    [`${PROXY_V2} ${Buffer.from('GET / HTTP/1.1').toString('hex')}`, 28, 'this is HTTP'],
+    [`${PROXY_V2} 16 03 01`, 28, 'this is TLS'],
   ])('%s is wrong at byte %s', (bytes, offset, message) => {
     const { problem } = dissect(hex(bytes))
     expect(problem?.offset).toBe(offset)
@@ -171,9 +217,43 @@ describe('dissect', () => {
     expect(JSON.stringify(dissect(hex(CREDENTIALS), { showSecrets: true }))).toContain('hunter')
   })
 
+  it('a PROXY header is of the client, and no answer stands behind it', () => {
+    expect(dissect(hex(PROXY_V1), { from: 'server' }).problem?.message).toContain('no SOCKS message of a server')
+    expect(kinds(dissect(hex(PROXY_V1), { from: 'client' }))).toHaveLength(1)
+    expect(dissect(hex(`${PROXY_V1} 05 01 00`)).alternatives.join()).not.toContain('reply')
+  })
+
+  it('a password behind a PROXY header is masked too, a user id is not', () => {
+    const { messages } = dissect(hex(`${PROXY_V2} 05 01 02 ${CREDENTIALS} ${REQUEST}`))
+    expect(messages.map(({ kind }) => kind)).toEqual(['PROXY header', 'greeting', 'credentials', 'request'])
+    const text = JSON.stringify(messages)
+    expect(text).not.toContain('hunter')
+    expect(text).not.toContain('68 75')
+    expect(JSON.stringify(dissect(hex('04 01 00 50 7f 00 00 01 75 73 65 72 00')))).toContain('"user"')
+  })
+
+  it('a password behind a PROXY line that lacks its end is not shown as part of the line', async () => {
+    for (const line of ['PROXY UNKNOWN', 'PROXY UNKNOWN ', 'PROXY TCP4 192.0.2.1', 'PROXY UNKNOWN 1.2.3.4 ']) {
+      for (const end of ['', '0d0a', '0d']) {
+        const { out } = await run([`${Buffer.from(line).toString('hex')} 05 01 02 ${CREDENTIALS} ${end}`])
+        expect(out).toContain('PROXY header')
+        expect(out).not.toContain('hunter')
+        expect(out).not.toContain('68 75 6e')
+      }
+    }
+  })
+
+  it('a few empty lines are no PROXY header', () => {
+    for (const bytes of ['0d', '0d 0a', '0d 0a 0d 0a', '0d 0a 0d 0a 47']) {
+      expect(dissect(hex(bytes))).toMatchObject({ messages: [], problem: { message: '0x0d begins no SOCKS message' } })
+    }
+  })
+
   it('escapes what a terminal would act on', () => {
     const { messages } = dissect(hex('05 01 00 03 05 1b 5b 32 4a 5c 00 50'))
     expect(messages[0]?.summary).toBe('CONNECT \\x1b[2J\\x5c:80')
+    const line = Buffer.from('PROXY UNKNOWN \x1b[2J\x9b\r\n', 'latin1')
+    expect(dissect(line, { showSecrets: true }).messages[0]?.fields[1]?.value).toBe('\\x1b[2J\\x9b')
   })
 
   it('never throws, and accounts for bytes in order, on any bytes', () => {
@@ -188,6 +268,14 @@ describe('dissect', () => {
       [0, 0, 0],
       [0, 0x5a],
       [5, 2, 0, 2, 1],
+      [4, 1, 0, 80, 0, 0, 0, 1],
+      [...Buffer.from('PROXY ')],
+      [...Buffer.from('PROXY UNKNOWN\r\n')],
+      [...hex(PROXY_V1)],
+      [...hex(PROXY_V2)],
+      [...hex(PROXY_V2).subarray(0, 12)],
+      [...hex('0d0a0d0a000d0a515549540a 21 00 0009')],
+      [...hex('0d0a0d0a000d0a515549540a 20 00 0009')],
     )
     fc.assert(
       fc.property(starts, fc.uint8Array({ maxLength: 300 }), (start, rest) => {
@@ -226,6 +314,17 @@ describe('tubesock decode', () => {
     expect([code, err]).toEqual([0, ''])
     expect(out).toContain('request: CONNECT www.google.com:443 (21 bytes)')
     expect(out).toContain('  0013  01 bb                    DST.PORT  443 (https)\n')
+  })
+
+  it('reads a PROXY header, field by field', async () => {
+    const { code, out } = await run([`${PROXY_V2.replace('000c', '0010')} 05 0001 aa 05 01 00`])
+    expect(code).toBe(0)
+    expect(out).toContain('PROXY header: version 2, from 192.0.2.1:56324 to 198.51.100.2:443 (32 bytes)\n')
+    expect(out).toContain('  000c  21                       VER_CMD   33 (version 2, PROXY)\n')
+    expect(out).toContain('  000d  11                       FAM       17 (TCP over IPv4)\n')
+    expect(out).toContain('  0010  c0 00 02 01              SRC.ADDR  192.0.2.1\n')
+    expect(out).toContain('  001c  05                       TLV.TYPE  5 (UNIQUE_ID)\n')
+    expect(out).toContain('greeting: offers no authentication (3 bytes)\n')
   })
 
   it('reads plain hexadecimal from stdin, on several lines', async () => {

@@ -205,9 +205,23 @@ describe('ServerSession: request', () => {
         expect(session.state).toBe('failed')
       }
     }
+  })
+
+  it('S136 an end behind what a custom method has read is its own to judge: that may be all it needs', () => {
     const custom = walk(CUSTOM)
+    custom.receive(bytes('aabb'))
     custom.receiveEnd()
-    socksError(() => custom.nextEvent(), 'ERR_SOCKS_CONNECTION_CLOSED')
+    expect(custom.nextEvent()).toMatchObject({ type: 'authData' })
+    expect(custom.nextEvent()).toBeUndefined()
+    expect(custom.state).toBe('authenticating')
+    custom.send({ type: 'authEnd', unread: bytes(CONNECT) })
+    expect(custom.nextEvent()?.type).toBe('request')
+    // The request is there: what the end now means is a half-close.
+    expect(custom.nextEvent()).toBeUndefined()
+    const short = walk(CUSTOM)
+    short.receiveEnd()
+    short.send({ type: 'authEnd' })
+    socksError(() => short.nextEvent(), 'ERR_SOCKS_CONNECTION_CLOSED')
   })
 
   it('an end behind a whole message changes nothing: it is a half-close', () => {

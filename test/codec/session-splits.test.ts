@@ -92,6 +92,9 @@ for (const { name, conversation, clientHandshake, serverHandshake } of SCENARIOS
           const { events, state, payload } = end.outcome
           if (length === 0) {
             expect({ events, state }).toEqual({ events: [{ type: 'end' }], state: 'closed' })
+          } else if (state === 'authenticating') {
+            // The method knows of the end, and what it has read may be all it needs.
+            expectSame(events, wanted.server.events.slice(0, events.length), `${length}`)
           } else if (length < handshake) {
             expect(events.at(-1), `${length}`).toEqual({ type: 'error', code: 'ERR_SOCKS_CONNECTION_CLOSED' })
             expectSame(events.slice(0, -1), wanted.server.events.slice(0, events.length - 1), `${length}`)

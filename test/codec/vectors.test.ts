@@ -4,16 +4,24 @@ import {
   type Decoded,
   decodeCredentials,
   decodeGreeting,
+  decodeGssapiFrame,
   decodeMethodSelection,
+  decodeProxyHeader,
   decodeReply,
   decodeRequest,
+  decodeSocks4Reply,
+  decodeSocks4Request,
   decodeUdpDatagram,
   decodeUserPassStatus,
   encodeCredentials,
   encodeGreeting,
+  encodeGssapiFrame,
   encodeMethodSelection,
+  encodeProxyHeader,
   encodeReply,
   encodeRequest,
+  encodeSocks4Reply,
+  encodeSocks4Request,
   encodeUdpDatagram,
   encodeUserPassStatus,
   formatIPv4,
@@ -37,6 +45,10 @@ const READERS: Record<WireFile, Read> = {
   request: (input, options) => decodeRequest(input, 0, options),
   reply: (input) => decodeReply(input),
   'udp-datagram': (input) => decodeUdpDatagram(input),
+  'socks4-request': (input) => decodeSocks4Request(input),
+  'socks4-reply': (input) => decodeSocks4Reply(input),
+  'gssapi-frame': (input) => decodeGssapiFrame(input),
+  'proxy-header': (input) => decodeProxyHeader(input),
 }
 
 describe('test/vectors', () => {
@@ -47,6 +59,10 @@ describe('test/vectors', () => {
   suite('request', (input, options) => decodeRequest(input, 0, options), encodeRequest)
   suite('reply', (input) => decodeReply(input), encodeReply)
   suite('udp-datagram', (input) => decodeUdpDatagram(input), encodeUdpDatagram)
+  suite('socks4-request', (input) => decodeSocks4Request(input), encodeSocks4Request)
+  suite('socks4-reply', (input) => decodeSocks4Reply(input), encodeSocks4Reply)
+  suite('gssapi-frame', (input) => decodeGssapiFrame(input), encodeGssapiFrame)
+  suite('proxy-header', (input) => decodeProxyHeader(input), encodeProxyHeader)
 
   it('every wire vector has a name of its own and exactly one outcome', () => {
     for (const file of WIRE_FILES) {

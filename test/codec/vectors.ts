@@ -50,6 +50,10 @@ export const WIRE_FILES = [
   'request',
   'reply',
   'udp-datagram',
+  'socks4-request',
+  'socks4-reply',
+  'gssapi-frame',
+  'proxy-header',
 ] as const
 
 export type WireFile = (typeof WIRE_FILES)[number]

@@ -1,5 +1,17 @@
 import fc from 'fast-check'
-import { type Address, Command, type Credentials, formatIPv4, formatIPv6 } from '../../src/codec/index.js'
+import {
+  type Address,
+  Command,
+  type Credentials,
+  canonicalIP,
+  formatIPv4,
+  formatIPv6,
+  type GssapiFrame,
+  type ProxyEndpoint,
+  type ProxyHeader,
+  type Socks4Reply,
+  type Socks4Request,
+} from '../../src/codec/index.js'
 import type { Conversation } from '../codec/conversation.js'
 
 export const byte: fc.Arbitrary<number> = fc.integer({ min: 0, max: 0xff })
@@ -44,15 +56,23 @@ export const ipv6Bytes: fc.Arbitrary<Uint8Array> = fc.oneof(
 
 const visible = Array.from({ length: 0x7e - 0x21 + 1 }, (_, index) => String.fromCharCode(0x21 + index))
 
+const ipv4Address: fc.Arbitrary<Address> = fc.record({
+  type: fc.constant('ipv4' as const),
+  host: ipv4Bytes.map((four) => formatIPv4(four)),
+  port,
+})
+
+const domainAddress: fc.Arbitrary<Address> = fc.record({
+  type: fc.constant('domain' as const),
+  host: fc.string({ unit: fc.constantFrom(...visible), minLength: 1, maxLength: 255, size: 'max' }),
+  port,
+})
+
 /** Every address that `encodeAddress` takes and `decodeAddress` gives back unchanged. */
 export const address: fc.Arbitrary<Address> = fc.oneof(
-  fc.record({ type: fc.constant('ipv4' as const), host: ipv4Bytes.map((four) => formatIPv4(four)), port }),
+  ipv4Address,
   fc.record({ type: fc.constant('ipv6' as const), host: ipv6Bytes.map((sixteen) => formatIPv6(sixteen)), port }),
-  fc.record({
-    type: fc.constant('domain' as const),
-    host: fc.string({ unit: fc.constantFrom(...visible), minLength: 1, maxLength: 255, size: 'max' }),
-    port,
-  }),
+  domainAddress,
 )
 
 /** Methods of a greeting, 1 to 255 of them. */
@@ -62,6 +82,46 @@ export const credentials: fc.Arbitrary<Credentials> = fc.record({
   username: fc.uint8Array({ maxLength: 255, size: 'max' }),
   password: fc.uint8Array({ maxLength: 255, size: 'max' }),
 })
+
+/** Requests of SOCKS4 and SOCKS4A. */
+export const socks4Request: fc.Arbitrary<Socks4Request> = fc.record({
+  command: byte,
+  // What marks a name is no address.
+  address: fc.oneof(
+    ipv4Address.filter(({ host }) => !host.startsWith('0.0.0.') || host === '0.0.0.0'),
+    domainAddress,
+  ),
+  userId: fc.uint8Array({ min: 1, maxLength: 255, size: 'max' }),
+})
+
+export const socks4Reply: fc.Arbitrary<Socks4Reply> = fc.record({ code: byte, bound: ipv4Address })
+
+/** Types of the RFC; tokens are shorter than they may be. */
+export const gssapiFrame: fc.Arbitrary<GssapiFrame> = fc.oneof(
+  fc.record({ type: fc.constantFrom(0x01, 0x02, 0x03), token: fc.uint8Array({ maxLength: 600, size: 'max' }) }),
+  fc.constant({ type: 0xff, token: new Uint8Array() }),
+)
+
+const ends: fc.Arbitrary<{ source?: ProxyEndpoint; destination?: ProxyEndpoint }> = fc.oneof(
+  fc.constant({}),
+  fc.record({ source: endpoint(4), destination: endpoint(4) }),
+  // IPv4-mapped addresses among them: a pair of both families travels as IPv6.
+  fc.record({ source: endpoint(16), destination: endpoint(16) }),
+)
+
+const tlvs = fc.array(fc.record({ type: byte, value: fc.uint8Array({ maxLength: 80 }) }), { maxLength: 5 })
+
+/** Every header that `encodeProxyHeader` takes and `decodeProxyHeader` gives back unchanged. */
+export const proxyHeader: fc.Arbitrary<ProxyHeader> = fc.oneof(
+  ends.map((both) => ({ version: 1 as const, command: 'proxy' as const, ...both, tlvs: [] })),
+  fc.tuple(ends, tlvs).map(([both, list]) => ({ version: 2 as const, command: 'proxy' as const, ...both, tlvs: list })),
+  fc.constant({ version: 2, command: 'local', tlvs: [] }),
+)
+
+function endpoint(length: 4 | 16): fc.Arbitrary<ProxyEndpoint> {
+  const text = length === 4 ? ipv4Bytes.map((four) => formatIPv4(four)) : ipv6Bytes.map((all) => formatIPv6(all))
+  return fc.record({ host: text.map((host) => canonicalIP(host)?.host ?? host), port })
+}
 
 const label = fc
   .tuple(fc.constantFrom(...'abcxyz'), fc.string({ unit: fc.constantFrom(...'abcxyz019-_'), maxLength: 20 }))

@@ -10,6 +10,7 @@ import {
   type Identity,
   isSocksError,
   type ListenAddress,
+  type ListenPath,
   noAuth,
   type Outbound,
   type OutboundConnection,
@@ -55,7 +56,7 @@ describe('createSocksServer', () => {
         expectTypeOf(request.type).toEqualTypeOf<'ipv4' | 'ipv6' | 'domain'>()
         expectTypeOf(request.host).toEqualTypeOf<string>()
         expectTypeOf(request.port).toEqualTypeOf<number>()
-        expectTypeOf(request.command).toEqualTypeOf<'connect'>()
+        expectTypeOf(request.command).toEqualTypeOf<'connect' | 'bind' | 'udp' | 'resolve' | 'resolve-ptr'>()
         expectTypeOf(request.identity).toEqualTypeOf<Identity>()
         expectTypeOf(request.clientAddress).toEqualTypeOf<string | undefined>()
         expectTypeOf(request.session).toEqualTypeOf<Session | undefined>()
@@ -90,14 +91,17 @@ describe('SocksServer', () => {
   const server = createSocksServer()
 
   it('listens and closes by promise', () => {
-    expectTypeOf(server.listen).returns.resolves.toEqualTypeOf<ListenAddress>()
+    expectTypeOf(server.listen(1080)).resolves.toEqualTypeOf<ListenAddress>()
+    expectTypeOf(server.listen({ port: 0, reusePort: true })).resolves.toEqualTypeOf<ListenAddress>()
+    expectTypeOf(server.listen({ path: '/run/socks' })).resolves.toEqualTypeOf<ListenPath>()
+    expectTypeOf(server.listen({ fd: 3 })).resolves.toEqualTypeOf<ListenAddress | ListenPath>()
     expectTypeOf<ListenAddress>().toEqualTypeOf<{ readonly host: string; readonly port: number }>()
     expectTypeOf(server.listen).toBeCallableWith(1080)
     expectTypeOf(server.listen).toBeCallableWith({ host: '::1', port: 0, backlog: 8, exclusive: true })
     expectTypeOf(server.close).toBeCallableWith({ graceMs: 1 })
     expectTypeOf(server.close).returns.toEqualTypeOf<Promise<void>>()
     expectTypeOf(server[Symbol.asyncDispose]).returns.toEqualTypeOf<Promise<void>>()
-    expectTypeOf(server.addresses).toEqualTypeOf<readonly ListenAddress[]>()
+    expectTypeOf(server.addresses).toEqualTypeOf<readonly (ListenAddress | ListenPath)[]>()
   })
 
   it('serves streams', () => {

@@ -1,0 +1,95 @@
+import cluster, { type Worker } from 'node:cluster'
+import type { CommandIo } from './io.js'
+
+/** What a worker tells the process that started it. */
+export type WorkerMessage =
+  | { readonly type: 'listening'; readonly host: string; readonly port: number }
+  /** It cannot listen; `exitCode` is what the command ends with. */
+  | { readonly type: 'failed'; readonly problem: string; readonly exitCode: number }
+
+/** What a worker is told: the first lets tunnels finish, the second ends them at once. */
+export type WorkerOrder = 'stop' | 'stop now'
+
+/** A worker that ended sooner than this after its start is not replaced at once, in milliseconds: it would end again. */
+const SOONEST_MS = 1_000
+
+/**
+ * Runs the same command line in several processes that share the listening port. Replaces a worker that dies; passes
+ * signals on. Resolves to the exit code.
+ */
+export function runWorkers(
+  count: number,
+  argv: readonly string[],
+  { stdout, stderr }: Pick<CommandIo, 'stdout' | 'stderr'>,
+  announce: (host: string, port: number) => string,
+): Promise<number> {
+  // The kernel shares connections out. Node's round robin passes every one of them through this process.
+  cluster.schedulingPolicy = cluster.SCHED_NONE
+  return new Promise((resolve) => {
+    const started = new Map<Worker, number>()
+    let ready = 0
+    let exitCode: number | undefined
+    let signals = 0
+
+    const fork = (): void => {
+      if (exitCode === undefined) started.set(cluster.fork(), performance.now())
+    }
+    const order = (what: WorkerOrder): void => {
+      for (const worker of started.keys()) if (worker.isConnected()) worker.send(what)
+    }
+    const onMessage = (_worker: Worker, message: WorkerMessage): void => {
+      if (message.type === 'failed') {
+        if (exitCode !== undefined) return
+        exitCode = message.exitCode
+        stderr.write(`tubesock: ${message.problem}\n`)
+        order('stop now')
+        return
+      }
+      ready++
+      if (ready !== count) return
+      // Port 0 took one that is free; a replacement is to find the same.
+      const { host, port } = message
+      const listen = `${host.includes(':') ? `[${host}]` : host}:${port}`
+      cluster.setupPrimary({ args: ['serve', ...argv, '--listen', listen] })
+      stdout.write(announce(host, port))
+    }
+    const onExit = (worker: Worker, code: number | null, signal: string | null): void => {
+      const age = performance.now() - (started.get(worker) ?? 0)
+      started.delete(worker)
+      if (exitCode === undefined) {
+        stderr.write(`tubesock: worker ${worker.id} ended (${signal ?? code}); starting another\n`)
+        setTimeout(fork, age < SOONEST_MS ? SOONEST_MS : 0)
+      } else if (started.size === 0) resolve(exitCode)
+    }
+    const onSignal = (): void => {
+      signals++
+      exitCode ??= 0
+      if (started.size === 0) resolve(exitCode)
+      order(signals === 1 ? 'stop' : 'stop now')
+    }
+    cluster.on('message', onMessage)
+    cluster.on('exit', onExit)
+    process.on('SIGTERM', onSignal)
+    process.on('SIGINT', onSignal)
+    cluster.setupPrimary({ args: ['serve', ...argv] })
+    for (let started = 0; started < count; started++) fork()
+  })
+}
+
+/** In a worker: calls `onStop` for each order to stop. Its signals are its starter's to pass on. */
+export function obeyStarter(onStop: (isNow: boolean) => void): void {
+  process.on('message', (order: WorkerOrder) => onStop(order === 'stop now'))
+  // Without its starter nobody would ever stop it.
+  process.on('disconnect', () => onStop(false))
+  process.on('SIGTERM', () => onStop(false))
+  // Ctrl-C reaches every process of a terminal's job; the starter hears it, too, and says so.
+  process.on('SIGINT', () => {})
+}
+
+/** In a worker: tells its starter; resolves when it is told. */
+export function tellStarter(message: WorkerMessage): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.send === undefined || !process.connected) resolve()
+    else process.send(message, undefined, undefined, () => resolve())
+  })
+}

@@ -1,0 +1,90 @@
+import { AuthStatus, type Credentials, credentialsToText, ReplyCode, SocksError } from '../codec/index.js'
+import type { Authenticated, AuthMethod, CustomMethod } from './auth.js'
+import type { AuthChannel } from './auth-channel.js'
+import { hookError, untilAborted } from './operation.js'
+import type { Identity, Session } from './session.js'
+
+/** The identity of everybody who was not asked. */
+export const NOBODY: Identity = Object.freeze({})
+
+/** Asks the verifier of username and password. Resolves to an identity; rejects with the SocksError that denies one. */
+export async function identify(method: AuthMethod, credentials: Credentials, session: Session): Promise<Identity> {
+  // Only with lenientAuthMessage: nobody asked for them.
+  if (method.type !== 'user-pass') return NOBODY
+  const text = credentialsToText(credentials)
+  if (text === undefined) throw authFailed('the credentials are not UTF-8')
+  const verdict = await ask(session, () => method.verify(text.username, text.password, session))
+  if (verdict === true) return Object.freeze({ username: text.username })
+  if (isIdentity(verdict)) return verdict
+  throw authFailed('the verifier denied the credentials')
+}
+
+/** Lets a SOCKS4 client in by its USERID, a name without a proof. Rejects as {@link identify}. */
+export async function identifyUserId(
+  verify: ((userId: string, session: Session) => unknown) | undefined,
+  userId: Uint8Array,
+  session: Session,
+): Promise<Identity> {
+  if (verify === undefined) return NOBODY
+  const name = credentialsToText({ username: userId, password: new Uint8Array(0) })?.username
+  if (name === undefined) throw authFailed('the USERID is not UTF-8')
+  const verdict = await ask(session, () => verify(name, session))
+  if (verdict === true) return Object.freeze({ username: name })
+  if (isIdentity(verdict)) return verdict
+  throw authFailed('the verifier denied the USERID')
+}
+
+/** Runs a method of the application's own. Rejects as {@link identify}. */
+export async function authenticate(
+  { authenticate: talk }: CustomMethod,
+  channel: AuthChannel,
+  session: Session,
+): Promise<Authenticated> {
+  const verdict = await ask(session, () => talk(channel, session))
+  if (verdict === false || verdict === null || verdict === undefined) throw authFailed('the method denied the client')
+  if (isAuthenticated(verdict)) return verdict
+  const cause = new TypeError('a custom method returns { identity, wrap? }, or false')
+  throw hookError('auth', cause, ReplyCode.generalFailure)
+}
+
+/** Asks a hook no longer than the client is there. Errors of a peer (it left, it broke a method's protocol) are its own. */
+async function ask(session: Session, hook: () => unknown): Promise<unknown> {
+  const { signal } = session
+  try {
+    return await untilAborted(signal, hook)
+  } catch (error) {
+    if (signal.aborted || isPeersFault(error)) throw error
+    throw hookError('auth', error, ReplyCode.generalFailure)
+  }
+}
+
+function isPeersFault(error: unknown): boolean {
+  return (
+    error instanceof SocksError &&
+    (error.code === 'ERR_SOCKS_CONNECTION_CLOSED' ||
+      error.code === 'ERR_SOCKS_BAD_GSSAPI_FRAME' ||
+      error.code === 'ERR_SOCKS_AUTH_FAILED')
+  )
+}
+
+/** Objects that some code returns for "no". */
+const NO_IDENTITY = [Error, Boolean, Number, String, Date] as const
+
+function isIdentity(verdict: unknown): verdict is Identity {
+  return (
+    typeof verdict === 'object' &&
+    verdict !== null &&
+    !Array.isArray(verdict) &&
+    !NO_IDENTITY.some((type) => verdict instanceof type)
+  )
+}
+
+function isAuthenticated(verdict: unknown): verdict is Authenticated {
+  if (!isIdentity(verdict)) return false
+  const { identity, wrap } = verdict
+  return isIdentity(identity) && (wrap === undefined || typeof wrap === 'function')
+}
+
+function authFailed(message: string): SocksError {
+  return new SocksError('ERR_SOCKS_AUTH_FAILED', message, { status: AuthStatus.failure, rule: 'auth' })
+}

@@ -1,0 +1,286 @@
+import type { Duplex } from 'node:stream'
+import { isSocksError, ReplyCode, replyError, SocksError } from '../codec/index.js'
+import { Deadline } from '../stream/deadline.js'
+import { guard, Handshake } from '../stream/handover.js'
+import { endAndLinger } from '../stream/linger.js'
+import { type Relay, type RelayEnd, relay } from '../stream/relay.js'
+import type { CloseReason, EstablishedInfo, Observer } from './events.js'
+import { hookError } from './operation.js'
+import type { ProxyHeaderReader } from './proxy-protocol.js'
+import type { ServerSideSession, Session } from './session.js'
+
+/**
+ * How long a client that got its last answer may take to close, in milliseconds. RFC 1928 section 6 allows ten seconds
+ * from detecting a failure; half of it leaves room for a slow timer.
+ */
+const LINGER_MS = 5_000
+
+/** Times that every front door knows, in milliseconds; 0 is no limit. */
+export interface ConnectionTimeouts {
+  readonly handshakeTimeoutMs: number
+  readonly drainTimeoutMs: number
+  readonly idleTimeoutMs: number
+}
+
+/**
+ * Where a connection stands. `handshake`: bytes of the client are read and acted on. `judging`: a hook, a dial or a BIND
+ * peer has the word, what the client sends waits in the stream. `closing`: the last answer is on its way.
+ */
+type Phase = 'handshake' | 'judging' | 'tunnel' | 'closing' | 'closed'
+
+/** One client of a front door, from accept to the end of its tunnel. What it asks for, and how, is its subclass's. */
+export abstract class ClientConnection {
+  readonly session: ServerSideSession
+  protected readonly observer: Observer
+  protected phase: Phase = 'handshake'
+  protected sawBytes = false
+  /** While a peer is waited for: the client's end means that nobody waits any more. */
+  protected watchesEnd = false
+  readonly #timeouts: ConnectionTimeouts
+  readonly #deadline: Deadline
+  #stream: Duplex
+  #wrapped: Duplex | undefined
+  #handshake: Handshake
+  #preface: ProxyHeaderReader | undefined
+  #delay: Deadline | undefined
+  #relay: Relay | undefined
+  #end: { readonly reason: CloseReason; readonly error?: Error | undefined } | undefined
+
+  constructor(
+    stream: Duplex,
+    session: ServerSideSession,
+    timeouts: ConnectionTimeouts,
+    observer: Observer,
+    preface: ProxyHeaderReader | undefined,
+  ) {
+    this.session = session
+    this.observer = observer
+    this.#stream = stream
+    this.#timeouts = timeouts
+    this.#preface = preface
+    this.#deadline = new Deadline(timeouts.handshakeTimeoutMs, () => this.refuse(handshakeTimeout()))
+    this.#handshake = this.#borrow(stream)
+  }
+
+  /** Reads what has arrived before the connection was made. */
+  start(): void {
+    if (this.#preface === undefined) this.#identify()
+    this.pump()
+  }
+
+  /** Whether a request was received, so that somebody waits for its result. */
+  get isBusy(): boolean {
+    return this.session.destination !== undefined && this.phase !== 'closing'
+  }
+
+  /** Ends the connection at once. */
+  destroy(reason: CloseReason, error?: Error): void {
+    if (this.phase === 'closed') return
+    this.#end ??= { reason, error }
+    this.phase = 'closing'
+    this.#deadline.clear()
+    this.#delay?.clear()
+    this.#handshake.release()
+    this.session.abort(error ?? new SocksError('ERR_SOCKS_ABORTED', 'the connection was ended'))
+    this.#relay?.destroy()
+    this.#stream.destroy()
+    this.#wrapped?.destroy()
+    // A stream destroyed before has emitted its 'close' already.
+    if (this.#stream.closed) this.#onStreamClose()
+  }
+
+  /** Reads once and acts. `false`: nothing more to do before further bytes or a hook's verdict. */
+  protected abstract step(): boolean
+
+  /** The bytes that a failed handshake still owes its client. */
+  protected abstract answerTo(failure: SocksError): Uint8Array | undefined
+
+  /** How a handshake that failed is to be called. */
+  protected abstract reasonFor(failure: SocksError): CloseReason
+
+  /** The stream that the client is spoken to on. */
+  protected get stream(): Duplex {
+    return this.#stream
+  }
+
+  protected get handshake(): Handshake {
+    return this.#handshake
+  }
+
+  /** Reads and acts until more bytes are needed or a hook has the word. */
+  protected pump(): void {
+    if (this.phase !== 'handshake') return
+    try {
+      while (
+        this.phase === 'handshake' &&
+        (this.#preface === undefined ? this.step() : this.#readPreface(this.#preface))
+      );
+    } catch (error) {
+      this.refuse(error)
+    }
+  }
+
+  /**
+   * Lets a hook decide. What the client has sent meanwhile goes back into the stream, whose bounded buffer holds it: it
+   * must be in this turn, later the end may have passed. Reading goes on there, so a reset is noticed.
+   */
+  protected judge(unread: Uint8Array, work: () => Promise<void>): void {
+    this.phase = 'judging'
+    this.#handshake.unread(unread)
+    work().catch((error: unknown) => this.refuse(error))
+  }
+
+  /** The handshake is over: what follows has time limits of its own. */
+  protected clearDeadline(): void {
+    this.#deadline.clear()
+  }
+
+  /** Joins the client with its target. */
+  protected open(target: Duplex, info: EstablishedInfo): void {
+    this.phase = 'tunnel'
+    this.#handshake.release()
+    this.#relay = relay(this.#stream, target, this.#timeouts)
+    this.session.countBy(this.#relay)
+    void this.#relay.closed.then((end) => this.#onRelayEnd(end))
+    this.observer.established(info)
+  }
+
+  /** Ends well with a last answer. */
+  protected finish(answer: Uint8Array): void {
+    this.#close('end', undefined)
+    endAndLinger(this.#stream, answer, LINGER_MS)
+  }
+
+  /** Ends a handshake that failed, with the one answer that is owed. `delayMs`: how long the client waits for it. */
+  protected refuse(error: unknown, delayMs = 0): void {
+    if (this.phase === 'closing' || this.phase === 'closed' || this.phase === 'tunnel') return
+    const failure = isSocksError(error)
+      ? error
+      : replyError(ReplyCode.generalFailure, 'internal error', { cause: error })
+    const reason = this.reasonFor(failure)
+    const answer = this.answerTo(failure)
+    this.#close(reason, failure)
+    if (answer === undefined) this.#stream.destroy()
+    else if (delayMs > 0) this.#delay = new Deadline(delayMs, () => endAndLinger(this.#stream, answer, LINGER_MS))
+    else endAndLinger(this.#stream, answer, LINGER_MS)
+    this.observer.refused(failure)
+  }
+
+  /** Everything from here on goes through `wrapped`, which was put around the stream. */
+  protected replaceStream(wrapped: Duplex): void {
+    const inner = this.#stream
+    this.#wrapped = inner
+    this.#handshake.release()
+    inner.off('close', this.#onStreamClose)
+    inner.on('close', () => wrapped.destroy())
+    this.#stream = wrapped
+    this.#handshake = this.#borrow(wrapped)
+    // Some wrappers do not close what they are put around.
+    wrapped.on('close', () => inner.destroy())
+  }
+
+  /** Gives the socket away as it came: idle, every byte unread. */
+  protected handOver(unread: Uint8Array, take: (stream: Duplex, session: Session) => unknown): void {
+    const stream = this.#stream
+    this.#handshake.unread(unread)
+    this.#handshake.release()
+    stream.off('close', this.#onStreamClose)
+    this.#deadline.clear()
+    this.phase = 'closed'
+    this.observer.closed('fallback', undefined)
+    const onFailure = (cause: unknown): void => {
+      stream.destroy()
+      this.observer.refused(hookError('fallback', cause, ReplyCode.generalFailure))
+    }
+    // The stream is idle in the next tick.
+    process.nextTick(() => {
+      try {
+        Promise.resolve(take(stream, this.session)).catch(onFailure)
+      } catch (error) {
+        onFailure(error)
+      }
+    })
+  }
+
+  #borrow(stream: Duplex): Handshake {
+    stream.allowHalfOpen = true
+    guard(stream)
+    const handshake = new Handshake(stream, {
+      onReadable: () => this.onReadable(),
+      onClose: (error) => this.#onClientGone(error),
+    })
+    // After the handshake's own listener, which knows better why.
+    stream.on('close', this.#onStreamClose)
+    return handshake
+  }
+
+  protected onReadable(): void {
+    if (this.phase === 'handshake') this.pump()
+    else if (this.watchesEnd && this.#stream.readableLength === 0) {
+      // Only a read tells that the end has come.
+      this.#handshake.read()
+      if (this.#handshake.ended) this.destroy('aborted', aborted(undefined))
+    }
+  }
+
+  /** Takes the header that a proxy in front has put before the client's own bytes. */
+  #readPreface(preface: ProxyHeaderReader): boolean {
+    const chunk = this.#handshake.read()
+    if (chunk === undefined) {
+      if (!this.#handshake.ended) return false
+      if (this.sawBytes)
+        throw new SocksError('ERR_SOCKS_CONNECTION_CLOSED', 'the peer left in the middle of its header')
+      this.destroy('empty')
+      return false
+    }
+    this.sawBytes = true
+    const read = preface.push(chunk)
+    if (read === undefined) return true
+    this.#preface = undefined
+    if (read.origin !== undefined) this.session.comeFrom(read.origin)
+    this.#handshake.unread(read.rest)
+    // A header and nothing else is a health check.
+    this.sawBytes = read.rest.length > 0
+    this.#identify()
+    return true
+  }
+
+  #identify(): void {
+    const limit = this.observer.identified()
+    if (limit !== undefined) this.destroy('limit', limit)
+  }
+
+  #close(reason: CloseReason, error: SocksError | undefined): void {
+    this.phase = 'closing'
+    this.#end = { reason, error }
+    this.#deadline.clear()
+    this.#handshake.release()
+    this.session.abort(error ?? new SocksError('ERR_SOCKS_ABORTED', 'the connection has ended'))
+  }
+
+  #onRelayEnd({ reason, error }: RelayEnd): void {
+    if (reason !== 'destroyed') this.destroy(reason, error)
+  }
+
+  /** The stream failed or was destroyed before there was a tunnel. */
+  #onClientGone(error: Error | undefined): void {
+    this.destroy(this.sawBytes ? 'aborted' : 'empty', this.sawBytes ? aborted(error) : undefined)
+  }
+
+  readonly #onStreamClose = (): void => {
+    if (this.phase === 'tunnel' || this.phase === 'closed') return
+    this.phase = 'closed'
+    this.#deadline.clear()
+    this.#delay?.clear()
+    this.session.abort(this.#end?.error ?? new SocksError('ERR_SOCKS_ABORTED', 'the connection has ended'))
+    this.observer.closed(this.#end?.reason ?? 'aborted', this.#end?.error)
+  }
+}
+
+function aborted(cause: Error | undefined): SocksError {
+  return new SocksError('ERR_SOCKS_ABORTED', 'the client went away during the handshake', { cause })
+}
+
+function handshakeTimeout(): SocksError {
+  return new SocksError('ERR_SOCKS_HANDSHAKE_TIMEOUT', 'no complete request in time')
+}

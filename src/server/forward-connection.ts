@@ -1,0 +1,101 @@
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import {
+  canonicalIP,
+  encodeProxyHeader,
+  type ProxyEndpoint,
+  parseDestination,
+  ReplyCode,
+  replyError,
+  type SocksError,
+} from '../codec/index.js'
+import { NOBODY } from './authenticate.js'
+import { ClientConnection } from './client-connection.js'
+import type { CloseReason, Observer } from './events.js'
+import type { ForwardSettings } from './forward-server.js'
+import { hookError, untilAborted } from './operation.js'
+import type { ProxyHeaderReader } from './proxy-protocol.js'
+import type { ServerSideSession } from './session.js'
+
+/** One client of a forward server: it says nothing, it is taken to its target. */
+export class ForwardConnection extends ClientConnection {
+  readonly #settings: ForwardSettings
+
+  constructor(
+    stream: Duplex,
+    session: ServerSideSession,
+    settings: ForwardSettings,
+    observer: Observer,
+    preface: ProxyHeaderReader | undefined,
+  ) {
+    super(stream, session, settings, observer, preface)
+    this.#settings = settings
+  }
+
+  /** Nothing is read of a client but the header of a proxy in front: the rest is its target's. */
+  protected override step(): boolean {
+    // Not before somebody listens for its data: a client that resets is noticed all the same.
+    this.judge(new Uint8Array(0), () => this.#forward())
+    return false
+  }
+
+  protected override reasonFor({ code }: SocksError): CloseReason {
+    return code === 'ERR_SOCKS_HANDSHAKE_TIMEOUT' ? 'handshake-timeout' : 'refused'
+  }
+
+  /** There is no way to say no but to close. */
+  protected override answerTo(): undefined {
+    return undefined
+  }
+
+  async #forward(): Promise<void> {
+    const { session } = this
+    session.identity = NOBODY
+    const destination = await this.#chooseTarget()
+    if (this.phase !== 'judging') return
+    this.clearDeadline()
+    session.destination = destination
+    this.observer.requested()
+    const { clientAddress, identity, signal } = session
+    const info = { session, command: 'connect', identity, destination } as const
+    this.observer.request(info)
+    const { host, port } = destination
+    const way = await this.#settings.outbound.connect({ host, port, clientAddress, identity, session, signal })
+    if (this.phase !== 'judging') {
+      way.stream.destroy()
+      return
+    }
+    this.#introduce(way.stream)
+    this.open(way.stream, { ...info, bound: way.bound, rules: way.rules })
+  }
+
+  async #chooseTarget() {
+    const { target } = this.#settings
+    if (typeof target !== 'function') return target
+    const { signal } = this.session
+    try {
+      const chosen = await untilAborted(signal, () => target(this.stream, this.session))
+      if (chosen !== undefined) return parseDestination(String(chosen.host), chosen.port)
+    } catch (error) {
+      throw signal.aborted ? error : hookError('target', error, ReplyCode.generalFailure)
+    }
+    throw replyError(ReplyCode.notAllowed, 'no target for this client', { rule: 'target' })
+  }
+
+  /** Tells the target who the client is, before the client's own bytes. */
+  #introduce(target: Duplex): void {
+    const { sendProxyHeader: version } = this.#settings
+    if (version === undefined) return
+    const source = endpoint(this.session.clientAddress, this.session.clientPort)
+    const near = this.stream instanceof Socket ? this.stream : undefined
+    const destination = endpoint(near?.localAddress, near?.localPort)
+    const isKnown = source !== undefined && destination !== undefined
+    const header = { version, command: 'proxy', tlvs: [], ...(isKnown ? { source, destination } : {}) } as const
+    target.write(encodeProxyHeader(header))
+  }
+}
+
+function endpoint(address: string | undefined, port: number | undefined): ProxyEndpoint | undefined {
+  const literal = canonicalIP(address?.replace(/%.*$/, '') ?? '')
+  return literal === undefined ? undefined : { host: literal.host, port: port ?? 0 }
+}

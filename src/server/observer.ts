@@ -1,0 +1,107 @@
+import type { SocksError } from '../codec/index.js'
+import type { ClientConnection } from './client-connection.js'
+import {
+  type CloseReason,
+  type EstablishedInfo,
+  isDenial,
+  isFault,
+  type ListeningInfo,
+  type Observer,
+  type RequestInfo,
+} from './events.js'
+import type { Limits } from './limits.js'
+import type { Monitor, Stage } from './monitor.js'
+import type { ServerSideSession } from './session.js'
+
+/** Turns what one connection tells into events and numbers. */
+export class ConnectionObserver implements Observer {
+  readonly #monitor: Monitor
+  readonly #limits: Limits<ClientConnection>
+  readonly #session: ServerSideSession
+  readonly #onEmpty: () => void
+  #connection: ClientConnection | undefined
+  #isTold = false
+  #stage: Stage | undefined
+
+  /** `onEmpty`: called when the last connection has gone. */
+  constructor(monitor: Monitor, limits: Limits<ClientConnection>, session: ServerSideSession, onEmpty: () => void) {
+    this.#monitor = monitor
+    this.#limits = limits
+    this.#session = session
+    this.#onEmpty = onEmpty
+    monitor.accepted++
+    this.#moveTo('handshake')
+  }
+
+  /** Counts the connection that is observed. Returns the limit that it exceeds, if it does. */
+  attach(connection: ClientConnection): SocksError | undefined {
+    this.#connection = connection
+    return this.#limits.add(connection)
+  }
+
+  identified(): SocksError | undefined {
+    this.#tellSession()
+    if (this.#connection === undefined) return undefined
+    const limit = this.#limits.identify(this.#connection, this.#session.clientAddress)
+    if (limit !== undefined) this.denied(limit)
+    return limit
+  }
+
+  requested(): void {
+    if (this.#connection !== undefined) this.#limits.finishHandshake(this.#connection)
+    this.#moveTo('request')
+  }
+
+  request(info: RequestInfo): void {
+    this.#monitor.tell('request', info)
+  }
+
+  listening(info: ListeningInfo): void {
+    this.#moveTo('listening')
+    this.#monitor.tell('listening', info)
+  }
+
+  established(info: EstablishedInfo): void {
+    this.#moveTo('tunnel')
+    this.#monitor.established++
+    this.#monitor.tell('established', info)
+  }
+
+  denied(error: SocksError): void {
+    const { identity, destination } = this.#session
+    this.#tellSession()
+    this.#monitor.denied++
+    const { rule = error.code } = error
+    this.#monitor.tell('denied', { session: this.#session, identity, destination, rule, error })
+  }
+
+  refused(error: SocksError): void {
+    if (isFault(error)) this.#monitor.tell('error', error, this.#session)
+    if (isDenial(error)) this.denied(error)
+  }
+
+  closed(reason: CloseReason, error: Error | undefined): void {
+    const { identity, destination, bytesUp, bytesDown, durationMs } = this.#session
+    if (this.#connection !== undefined) this.#limits.remove(this.#connection)
+    this.#tellSession()
+    if (this.#stage !== 'tunnel' && reason !== 'fallback') this.#monitor.failed++
+    this.#moveTo(undefined)
+    this.#monitor.bytesUp += bytesUp
+    this.#monitor.bytesDown += bytesDown
+    const session = this.#session
+    this.#monitor.tell('closed', { session, identity, destination, bytesUp, bytesDown, durationMs, reason, error })
+    if (this.#limits.connections.size === 0) this.#onEmpty()
+  }
+
+  /** Once, and before anything else is told of the session. */
+  #tellSession(): void {
+    if (this.#isTold) return
+    this.#isTold = true
+    this.#monitor.tell('session', this.#session)
+  }
+
+  #moveTo(stage: Stage | undefined): void {
+    this.#monitor.move(this.#stage, stage)
+    this.#stage = stage
+  }
+}

@@ -1,0 +1,283 @@
+import type { Duplex } from 'node:stream'
+import {
+  type Address,
+  AuthStatus,
+  Command,
+  type Credentials,
+  Method,
+  ReplyCode,
+  replyError,
+  type ServerEvent,
+  type ServerRequest,
+  ServerSession,
+  SocksError,
+  UNSPECIFIED_ADDRESS,
+} from '../codec/index.js'
+import { isByteStream } from '../stream/byte-stream.js'
+import type { AuthMethod, CustomMethod } from './auth.js'
+import { ServerSideChannel } from './auth-channel.js'
+import { authenticate, identify, identifyUserId, NOBODY } from './authenticate.js'
+import { ClientConnection } from './client-connection.js'
+import { COMMAND_NAMES, type CommandName, HANDLERS, type Way } from './commands.js'
+import { discardResult } from './dial.js'
+import type { CloseReason, Observer, RequestInfo } from './events.js'
+import { hookError, untilAborted } from './operation.js'
+import type { ServerSettings } from './options.js'
+import type { ProxyHeaderReader } from './proxy-protocol.js'
+import { replyCodeOf } from './reply-code.js'
+import type { ServerSideSession } from './session.js'
+
+/** Drives one ServerSession over one stream, from the greeting to the end of the tunnel. */
+export class SocksConnection extends ClientConnection {
+  readonly #settings: ServerSettings
+  readonly #protocol: ServerSession
+  #method: AuthMethod | undefined
+  #channel: ServerSideChannel | undefined
+  #sawEnd = false
+
+  constructor(
+    stream: Duplex,
+    session: ServerSideSession,
+    settings: ServerSettings,
+    observer: Observer,
+    preface: ProxyHeaderReader | undefined,
+  ) {
+    super(stream, session, settings, observer, preface)
+    this.#settings = settings
+    this.#protocol = new ServerSession(settings.protocol)
+  }
+
+  protected override step(): boolean {
+    const event = this.#protocol.nextEvent()
+    if (event !== undefined) {
+      this.#handle(event)
+      return true
+    }
+    const chunk = this.handshake.read()
+    if (chunk !== undefined) {
+      if (!this.sawBytes && this.#isForeign(chunk)) return false
+      this.sawBytes = true
+      this.#protocol.receive(chunk)
+      return true
+    }
+    if (!this.handshake.ended || this.#sawEnd) return false
+    this.#sawEnd = true
+    this.#protocol.receiveEnd()
+    return true
+  }
+
+  protected override onReadable(): void {
+    if (this.#channel === undefined) super.onReadable()
+    else this.#channel.onReadable()
+  }
+
+  /** By where the handshake stands, not by the error alone: an upstream's refusal of our login is none of the client's. */
+  protected override reasonFor({ code }: SocksError): CloseReason {
+    if (code === 'ERR_SOCKS_HANDSHAKE_TIMEOUT') return 'handshake-timeout'
+    if (this.session.identity === undefined && code === 'ERR_SOCKS_AUTH_FAILED') return 'auth-failed'
+    const { state } = this.#protocol
+    return state === 'choosing-method' || state === 'judging-credentials' || state === 'authenticating'
+      ? 'auth-failed'
+      : 'refused'
+  }
+
+  protected override answerTo(error: SocksError): Uint8Array | undefined {
+    if (error.code === 'ERR_SOCKS_HANDSHAKE_TIMEOUT' || error.code === 'ERR_SOCKS_ABORTED') return undefined
+    switch (this.#protocol.state) {
+      case 'choosing-method':
+        return this.#protocol.send({ type: 'method', method: Method.noAcceptable })
+      case 'judging-credentials':
+        return this.#protocol.send({ type: 'authStatus', status: AuthStatus.failure })
+      // A method of the application's own has said what it had to say; what it wrote is to arrive.
+      case 'authenticating':
+        return new Uint8Array(0)
+      case 'judging-request':
+      case 'listening':
+        return this.#protocol.send({ type: 'reply', code: replyCodeOf(error) })
+      default:
+        return error.response
+    }
+  }
+
+  /** Hands a client over whose first byte is no SOCKS, if there is somebody to take it. */
+  #isForeign(chunk: Uint8Array): boolean {
+    const { fallback } = this.#settings
+    if (fallback === undefined || chunk[0] === 0x05 || chunk[0] === 0x04) return false
+    this.handOver(chunk, fallback)
+    return true
+  }
+
+  #handle(event: ServerEvent): void {
+    switch (event.type) {
+      case 'greeting':
+        this.#chooseMethod(event.methods)
+        return
+      case 'credentials':
+        this.judge(this.#protocol.takeRemaining(), () => this.#verify(event.credentials))
+        return
+      case 'request':
+        this.judge(this.#protocol.takeRemaining(), () => this.#serve(event))
+        return
+      case 'end':
+        this.destroy('empty')
+        return
+      case 'authData':
+        throw new TypeError('the channel of the method takes all bytes')
+    }
+  }
+
+  #chooseMethod(offered: readonly number[]): void {
+    const method = this.#settings.auth.find(({ code }) => offered.includes(code))
+    if (method === undefined) {
+      throw new SocksError('ERR_SOCKS_NO_ACCEPTABLE_METHOD', 'the client offers no method that this server accepts', {
+        rule: 'auth',
+      })
+    }
+    this.#method = method
+    if (method.type === 'no-auth') this.session.identity = NOBODY
+    this.stream.write(this.#protocol.send({ type: 'method', method: method.code }))
+    if (method.type === 'custom') this.#openChannel(method)
+  }
+
+  async #verify(credentials: Credentials): Promise<void> {
+    this.session.keepCredentials(credentials)
+    if (this.#method === undefined) return
+    try {
+      const identity = await identify(this.#method, credentials, this.session)
+      if (this.phase !== 'judging') return
+      this.session.identity = identity
+    } catch (error) {
+      this.refuse(error, this.#settings.authFailureDelayMs)
+      return
+    }
+    this.stream.write(this.#protocol.send({ type: 'authStatus', status: AuthStatus.success }))
+    this.phase = 'handshake'
+    this.pump()
+  }
+
+  #openChannel(method: CustomMethod): void {
+    const channel = new ServerSideChannel(this.handshake, this.#protocol.takeRemaining(), (data) => {
+      if (this.phase === 'judging') this.stream.write(this.#protocol.send({ type: 'authData', data }))
+    })
+    this.#channel = channel
+    this.judge(new Uint8Array(0), async () => {
+      try {
+        await this.#authenticate(method, channel)
+      } finally {
+        this.#channel = undefined
+        channel.end(channelOver())
+      }
+      if (this.phase !== 'judging') return
+      this.phase = 'handshake'
+      this.pump()
+    })
+  }
+
+  async #authenticate(method: CustomMethod, channel: ServerSideChannel): Promise<void> {
+    const { identity, wrap } = await authenticate(method, channel, this.session)
+    if (this.phase !== 'judging') return
+    const unread = channel.end(channelOver())
+    this.#protocol.send({ type: 'authEnd', unread: wrap === undefined ? unread : undefined })
+    if (wrap !== undefined) {
+      this.handshake.unread(unread)
+      await this.#wrap(wrap)
+    }
+    this.session.identity = identity
+  }
+
+  async #wrap(wrap: (stream: Duplex) => Duplex | Promise<Duplex>): Promise<void> {
+    const { signal } = this.session
+    let wrapped: Duplex
+    try {
+      wrapped = await untilAborted(signal, () => wrap(this.stream), discardResult)
+      if (!isByteStream(wrapped)) throw new TypeError('wrap returned no Duplex of bytes')
+    } catch (error) {
+      throw signal.aborted ? error : hookError('auth', error, ReplyCode.generalFailure)
+    }
+    if (this.phase === 'judging') this.replaceStream(wrapped)
+    else wrapped.destroy()
+  }
+
+  async #serve(request: ServerRequest): Promise<void> {
+    const { session } = this
+    if (request.userId !== undefined) {
+      try {
+        session.identity = await this.#identifySocks4(request.userId)
+      } catch (error) {
+        this.refuse(error, this.#settings.authFailureDelayMs)
+        return
+      }
+      if (this.phase !== 'judging') return
+    }
+    this.clearDeadline()
+    this.observer.requested()
+    session.destination = request.destination
+    const name = this.#servedCommand(request)
+    const { identity, clientAddress, signal } = session
+    // The session and its transition table make this impossible; it is checked where it matters all the same.
+    if (identity === undefined) throw replyError(ReplyCode.notAllowed, 'not authenticated', { rule: 'auth' })
+    const { destination } = request
+    const info: RequestInfo = { session, command: name, identity, destination }
+    this.observer.request(info)
+    const { host, port } = destination
+    await HANDLERS[name](
+      {
+        settings: this.#settings,
+        version: request.userId === undefined ? 5 : 4,
+        stream: this.stream,
+        isWaiting: () => this.phase === 'judging',
+        listening: (bound) => this.#listening(bound, info),
+        denied: (error) => this.observer.denied(error),
+        established: (way) => this.#established(way, info),
+      },
+      { host, port, identity, session, clientAddress, signal },
+    )
+  }
+
+  /** The name of the command that is asked for. @throws SocksError when it is not served. */
+  #servedCommand({ command, userId }: ServerRequest): CommandName {
+    const name = COMMAND_NAMES[command]
+    // A name does not fit into a reply of SOCKS4.
+    const fits = userId === undefined || command !== Command.resolvePtr
+    if (name !== undefined && fits && this.#settings.commands.has(name)) return name
+    const what = name ?? `0x${command.toString(16).padStart(2, '0')}`
+    throw replyError(ReplyCode.commandNotSupported, `command ${what} is not served`, { rule: 'commands' })
+  }
+
+  #identifySocks4(userId: Uint8Array) {
+    const { socks4, auth } = this.#settings
+    if (typeof socks4 === 'function') return identifyUserId(socks4, userId, this.session)
+    if (auth.some(({ type }) => type === 'no-auth')) return identifyUserId(undefined, userId, this.session)
+    throw new SocksError('ERR_SOCKS_AUTH_FAILED', 'SOCKS4 has no passwords', { rule: 'auth' })
+  }
+
+  /** The first reply of a BIND. What the client sends from here on is its peer's. */
+  #listening(bound: Address, info: RequestInfo): void {
+    this.#reply(bound)
+    this.watchesEnd = true
+    this.observer.listening({ ...info, bound })
+    this.onReadable()
+  }
+
+  #established({ stream, bound, rules }: Way, info: RequestInfo): void {
+    this.watchesEnd = false
+    const established = { ...info, bound, rules }
+    if (stream === undefined) {
+      this.observer.established(established)
+      this.finish(this.#protocol.send({ type: 'reply', code: ReplyCode.succeeded, bound }))
+      return
+    }
+    const isHidden = this.#settings.hideBoundAddress && info.command === 'connect'
+    // One write for the whole reply, before any byte of the target: clients read the first segment as a whole.
+    this.#reply(isHidden ? UNSPECIFIED_ADDRESS : bound)
+    this.open(stream, established)
+  }
+
+  #reply(bound: Address): void {
+    this.stream.write(this.#protocol.send({ type: 'reply', code: ReplyCode.succeeded, bound }))
+  }
+}
+
+function channelOver(): SocksError {
+  return new SocksError('ERR_SOCKS_ILLEGAL_MESSAGE', 'the authentication is over')
+}
