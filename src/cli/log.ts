@@ -27,6 +27,9 @@ export function logServer(
     server.on('request', ({ session, identity, destination }) =>
       log('request', { id: session.id, user: userOf(identity), ...target(destination) }),
     )
+    server.on('listening', ({ session, bound }) =>
+      log('listening', { id: session.id, boundHost: bound.host, boundPort: bound.port }),
+    )
     server.on('established', ({ session, bound }) =>
       log('established', { id: session.id, boundHost: bound.host, boundPort: bound.port }),
     )

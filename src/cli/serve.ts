@@ -53,10 +53,8 @@ export async function serve(argv: readonly string[], { stdout, stderr, env }: Co
   const { server, where, format, upstream, workers } = configure(argv, env)
   const note = upstream.length > 0 && format !== 'none' ? `going out through ${upstream.join(', then ')}\n` : ''
   if (workers > 0 && cluster.isPrimary) {
-    return await runWorkers(workers, argv, { stdout, stderr }, (host, port) => {
-      stderr.write(note)
-      return announcement(host, port)
-    })
+    stderr.write(note)
+    return await runWorkers(workers, argv, { stdout, stderr }, announcement)
   }
   const isWorker = workers > 0
   logServer(server, format, stderr, isWorker ? cluster.worker?.id : undefined)

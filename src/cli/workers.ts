@@ -28,6 +28,7 @@ export function runWorkers(
   return new Promise((resolve) => {
     const started = new Map<Worker, number>()
     let ready = 0
+    let announced = ''
     let exitCode: number | undefined
     let signals = 0
 
@@ -35,7 +36,8 @@ export function runWorkers(
       if (exitCode === undefined) started.set(cluster.fork(), performance.now())
     }
     const order = (what: WorkerOrder): void => {
-      for (const worker of started.keys()) if (worker.isConnected()) worker.send(what)
+      // One that is ending by itself takes no orders.
+      for (const worker of started.keys()) if (worker.isConnected()) worker.send(what, () => {})
     }
     const onMessage = (_worker: Worker, message: WorkerMessage): void => {
       if (message.type === 'failed') {
@@ -46,12 +48,11 @@ export function runWorkers(
         return
       }
       ready++
-      if (ready !== count) return
-      // Port 0 took one that is free; a replacement is to find the same.
-      const { host, port } = message
-      const listen = `${host.includes(':') ? `[${host}]` : host}:${port}`
-      cluster.setupPrimary({ args: ['serve', ...argv, '--listen', listen] })
-      stdout.write(announce(host, port))
+      const announcement = announce(message.host, message.port)
+      // Said again only when port 0 has become another one, which it may when all workers have died.
+      if (ready < count || announcement === announced) return
+      announced = announcement
+      stdout.write(announcement)
     }
     const onExit = (worker: Worker, code: number | null, signal: string | null): void => {
       const age = performance.now() - (started.get(worker) ?? 0)
