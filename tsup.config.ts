@@ -7,6 +7,7 @@ export default defineConfig({
     codec: 'src/codec/index.ts',
     server: 'src/server/index.ts',
     client: 'src/client/index.ts',
+    udp: 'src/udp/index.ts',
     cli: 'src/cli/main.ts',
   },
   format: 'esm',

@@ -2,3 +2,4 @@
 
 export * from './client/index.js'
 export * from './server/index.js'
+export * from './udp/index.js'

@@ -11,6 +11,16 @@ export function parseListen(text: string): { host: string; port: number } {
   return { host: match[1] ?? match[2] ?? '127.0.0.1', port }
 }
 
+/** `HOST:PORT` or `[IPv6]:PORT`, both there. @throws UsageError */
+export function parseHostPort(text: string, what: string): { host: string; port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(text)
+  const [, bracketed, plain, digits] = match ?? []
+  const host = bracketed ?? plain
+  const port = Number(digits)
+  if (host === undefined || port < 1 || port > 65_535) throw new UsageError(`${what} is HOST:PORT or [IPv6]:PORT`)
+  return { host, port }
+}
+
 /** `NAME:PASSWORD`, split at the first colon. The text is a secret: no error repeats it. @throws UsageError */
 export function parseUser(text: string, source: string): readonly [name: string, password: string] {
   const colon = text.indexOf(':')

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { errorCode, UsageError } from './command-line.js'
 import { CONNECT_USAGE, connect } from './connect.js'
 import { DECODE_USAGE, decode } from './decode.js'
+import { FORWARD_USAGE, forward } from './forward.js'
 import type { CommandIo } from './io.js'
 import { SERVE_USAGE, serve } from './serve.js'
 
@@ -11,6 +12,7 @@ type Command = (argv: readonly string[], io: CommandIo) => Promise<number>
 const COMMANDS: Readonly<Record<string, { readonly run: Command; readonly usage: string }>> = {
   serve: { run: serve, usage: SERVE_USAGE },
   connect: { run: connect, usage: CONNECT_USAGE },
+  forward: { run: forward, usage: FORWARD_USAGE },
   decode: { run: decode, usage: DECODE_USAGE },
 }
 

@@ -17,7 +17,8 @@ import {
 } from './command-line.js'
 import type { CommandIo } from './io.js'
 import { LOG_FORMATS, logServer } from './log.js'
-import { obeyStarter, runWorkers, tellStarter } from './workers.js'
+import { stopOnSignals } from './signals.js'
+import { runWorkers, stopOnOrders, tellStarter } from './workers.js'
 
 export const SERVE_USAGE = `tubesock serve [options]
 
@@ -26,7 +27,8 @@ export const SERVE_USAGE = `tubesock serve [options]
   --user NAME:PASSWORD         admit this user; may be repeated
   --users FILE                 admit the users of a file, a NAME:PASSWORD a line; lines that begin
                                with # are comments
-  --commands LIST              what may be asked for: connect,bind,resolve,resolve-ptr [connect]
+  --commands LIST              what may be asked for: connect,bind,udp-associate,resolve,
+                               resolve-ptr [connect]
   --socks4                     serve SOCKS4 and SOCKS4a, too; refused while users are asked for
   --egress any|no-local|public what may be reached [loopback clients: any, others: no-local]
   --upstream URL               go out through this proxy; repeated: a chain
@@ -41,7 +43,7 @@ export const SERVE_USAGE = `tubesock serve [options]
 /** How long tunnels may go on after the first SIGTERM or SIGINT, in milliseconds. */
 const GRACE_MS = 10_000
 
-const COMMANDS = ['connect', 'bind', 'resolve', 'resolve-ptr'] as const
+const COMMANDS = ['connect', 'bind', 'udp-associate', 'resolve', 'resolve-ptr'] as const
 
 const EGRESS = { any: egress.any, 'no-local': egress.noLocal, public: egress.publicOnly } as const
 
@@ -144,21 +146,8 @@ function upstreamClient(proxy: readonly string[]): SocksClient | undefined {
 
 /** Resolves when the server was stopped: by signals, or by the process that started this one as a worker. */
 function stopOnDemand(server: SocksServer, isWorker: boolean): Promise<void> {
-  return new Promise((resolve) => {
-    let isStopping = false
-    const stop = (isNow: boolean): void => {
-      // close() is one operation: the second demand ends the process, and with it what close() still waits for.
-      if (isNow) resolve()
-      else if (!isStopping) void server.close({ graceMs: GRACE_MS }).then(resolve)
-      isStopping = true
-    }
-    if (isWorker) {
-      obeyStarter(stop)
-      return
-    }
-    process.on('SIGTERM', () => stop(isStopping))
-    process.on('SIGINT', () => stop(isStopping))
-  })
+  const close = (): Promise<void> => server.close({ graceMs: GRACE_MS })
+  return isWorker ? stopOnOrders(close) : stopOnSignals(close)
 }
 
 function listenProblem(error: unknown, { host, port }: { host: string; port: number }): string {

@@ -77,14 +77,24 @@ export function runWorkers(
   })
 }
 
-/** In a worker: calls `onStop` for each order to stop. Its signals are its starter's to pass on. */
-export function obeyStarter(onStop: (isNow: boolean) => void): void {
-  process.on('message', (order: WorkerOrder) => onStop(order === 'stop now'))
-  // Without its starter nobody would ever stop it.
-  process.on('disconnect', () => onStop(false))
-  process.on('SIGTERM', () => onStop(false))
-  // Ctrl-C reaches every process of a terminal's job; the starter hears it, too, and says so.
-  process.on('SIGINT', () => {})
+/**
+ * In a worker: calls `close` when its starter says so, or is gone; resolves when it is done, or at once on the second
+ * order. Its signals are its starter's to pass on.
+ */
+export function stopOnOrders(close: () => Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    let isStopping = false
+    const stop = (): void => {
+      if (!isStopping) void close().then(resolve)
+      isStopping = true
+    }
+    process.on('message', (order: WorkerOrder) => (order === 'stop now' ? resolve() : stop()))
+    // Without its starter nobody would ever stop it.
+    process.on('disconnect', stop)
+    process.on('SIGTERM', stop)
+    // Ctrl-C reaches every process of a terminal's job; the starter hears it, too, and says so.
+    process.on('SIGINT', () => {})
+  })
 }
 
 /** In a worker: tells its starter; resolves when it is told. */

@@ -1,4 +1,4 @@
-import type { LookupFunction, Socket } from 'node:net'
+import { type LookupFunction, Socket as NetSocket, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Address } from '../codec/address.js'
 import { type Destination, formatDestination } from '../codec/destination.js'
@@ -37,6 +37,8 @@ export interface ChainRequest {
   readonly timeoutMs: number
   /** A stream that leads to the first proxy already. */
   readonly socket: Duplex | undefined
+  /** CMD byte for the last proxy. Default CONNECT. */
+  readonly command?: number | undefined
 }
 
 /** One or more proxies, each reached through the one before. */
@@ -70,15 +72,30 @@ export class Chain {
     return this.#proxies.map(({ label }) => label)
   }
 
+  /** The last proxy, which is asked for the target itself. */
+  get last(): Upstream {
+    const last = this.#proxies[this.lastHop]
+    if (last === undefined) throw new TypeError('an empty chain')
+    return last
+  }
+
   /** Reaches the destination through every proxy in turn. */
-  async connect({ destination, signal, timeoutMs, socket }: ChainRequest): Promise<{ socket: Duplex; bound: Address }> {
+  connect(request: ChainRequest): Promise<Way> {
+    return this.complete(request, async (way) => way)
+  }
+
+  /** As {@link connect}, with a last step that the same deadline and signal hold for. */
+  async complete<T>(
+    { destination, signal, timeoutMs, socket, command }: ChainRequest,
+    lastStep: (way: Way) => Promise<T>,
+  ): Promise<T> {
     const journey = new Journey(this.#proxies, destination)
     const operation = new Operation({ signal, timeoutMs }, () => timeoutError(journey.place, timeoutMs))
     try {
-      const way = await this.#walk(operation, journey, socket)
+      const way = await this.#walk(operation, journey, { given: socket, command })
       // Cut short in the last turn: the socket is gone already.
       if (operation.failure !== undefined) throw operation.failure.reason
-      return way
+      return await operation.race(lastStep(way))
     } catch (error) {
       operation.destroy()
       throw operation.failure === undefined ? explain(error, journey.place) : operation.failure.reason
@@ -90,8 +107,8 @@ export class Chain {
   async #walk(
     operation: Operation,
     journey: Journey,
-    given: Duplex | undefined,
-  ): Promise<{ socket: Duplex; bound: Address }> {
+    { given, command }: { readonly given: Duplex | undefined; readonly command: number | undefined },
+  ): Promise<Way> {
     let socket = operation.own(given ?? openTransport(journey.proxy, this.#options))
     if (given === undefined) await operation.race(opened(socket, 'connect'))
     for (;;) {
@@ -101,7 +118,7 @@ export class Chain {
         socket = operation.own(openTls(socket, proxy))
         await operation.race(opened(socket, 'secureConnect'))
       }
-      const { bound } = await this.#ask(operation, journey, socket)
+      const { bound } = await this.#ask(operation, journey, socket, journey.isAtLast ? command : undefined)
       const { hop, proxy: label, target } = journey.place
       journey.stage = 'done'
       const told: unknown = this.#options.onHop?.({ hop, proxy: label, target, bound })
@@ -111,7 +128,12 @@ export class Chain {
     }
   }
 
-  async #ask(operation: Operation, journey: Journey, socket: Duplex): Promise<HandshakeResult> {
+  async #ask(
+    operation: Operation,
+    journey: Journey,
+    socket: Duplex,
+    command: number | undefined,
+  ): Promise<HandshakeResult> {
     const { proxy, target } = journey
     journey.stage = 'lookup'
     const destination =
@@ -119,7 +141,8 @@ export class Chain {
         ? parseTarget(await operation.race(lookupAddress(target.host, this.#options.lookup)), target.port)
         : target
     const step = handshake(socket, {
-      destination,
+      destination: isUnspecified(target) ? unspecifiedFor(socket) : destination,
+      command,
       credentials: proxy.credentials(),
       requireAuth: this.#options.requireAuth,
       onStage: (stage) => {
@@ -157,9 +180,14 @@ class Journey {
     return { hop: this.#hop, hops: this.#proxies.length, proxy: proxy.label, target: formatDestination(target), stage }
   }
 
+  /** Whether the proxy is the one that is asked for the destination itself. */
+  get isAtLast(): boolean {
+    return this.#hop + 1 >= this.#proxies.length
+  }
+
   /** Goes on to the next proxy; `false` when there is none. */
   next(): boolean {
-    if (this.#hop + 1 >= this.#proxies.length) return false
+    if (this.isAtLast) return false
     this.#hop++
     return true
   }
@@ -171,9 +199,26 @@ class Journey {
   }
 }
 
+/** 0.0.0.0 stands for "no address of my own to tell" (RFC 1928 section 7), in the family of the connection. */
+function unspecifiedFor(socket: Duplex): Pick<Destination, 'host' | 'port'> {
+  const isIPv6 = socket instanceof NetSocket && socket.remoteFamily === 'IPv6'
+  return { host: isIPv6 ? '::' : '0.0.0.0', port: 0 }
+}
+
+function isUnspecified({ host, port }: Destination): boolean {
+  return host === '0.0.0.0' && port === 0
+}
+
 /** `Array.isArray` that knows readonly arrays. */
 function isList(proxy: ProxyLike | readonly ProxyLike[]): proxy is readonly ProxyLike[] {
   return Array.isArray(proxy)
+}
+
+/** A stream on which a proxy has granted what it was asked for. */
+export interface Way {
+  readonly socket: Duplex
+  /** BND of its reply, unchecked. */
+  readonly bound: Address
 }
 
 /** A connection to the target. `bound` is BND of the last proxy's reply, unchecked. */

@@ -2,10 +2,12 @@ import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { assertOptions, invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
 import { isByteStream } from '../stream/byte-stream.js'
+import type { UdpAssociation } from '../udp/index.js'
 import { Chain, type Connection, type Hop } from './chain.js'
 import { createDialer, type Dialer } from './dialer.js'
 import { parseTarget } from './idn.js'
 import type { ProxyLike } from './proxy-url.js'
+import { type UdpAssociateOptions, udpAssociate } from './udp.js'
 
 // A hop to the other side of the world with a slow login takes a few seconds; a person gives up after about as long.
 const DEFAULT_TIMEOUT_MS = 30_000
@@ -46,6 +48,7 @@ export interface ConnectOptions {
 export class SocksClient {
   readonly #chain: Chain
   readonly #timeoutMs: number
+  readonly #lookup: LookupFunction | undefined
 
   /**
    * @throws SocksError `ERR_SOCKS_INVALID_PROXY`; TypeError and RangeError for other options. No error quotes a proxy URL.
@@ -59,6 +62,7 @@ export class SocksClient {
       if (hook !== undefined && typeof hook !== 'function') throw invalidArgument(`${name} must be a function`)
     }
     this.#timeoutMs = checkTimeout(timeoutMs)
+    this.#lookup = lookup
     this.#chain = new Chain(proxy, { requireAuth, lookup, localAddress, onHop })
   }
 
@@ -91,6 +95,25 @@ export class SocksClient {
     return connection as Connection<Duplex> as Connection<Stream>
   }
 
+  /** As the method of an instance, with the options of both. Whatever is wrong, it rejects. */
+  static async udpAssociate(options: SocksClientOptions & UdpAssociateOptions): Promise<UdpAssociation> {
+    assertOptions(options, [...CLIENT_KEYS, ...ASSOCIATE_KEYS])
+    const { signal, relayAddress, reassemble, maxQueued, ...clientOptions } = options
+    return new SocksClient(clientOptions).udpAssociate({ signal, relayAddress, reassemble, maxQueued })
+  }
+
+  /**
+   * Asks the proxy for a relay of datagrams. Resolves to something like a `dgram.Socket` that sends through it; it lives as
+   * long as its connection to the proxy does.
+   * @throws SocksError (rejects) `ERR_SOCKS_INVALID_PROXY` for a chain, which datagrams would leave at its last proxy
+   * alone; else as {@link connect}.
+   */
+  async udpAssociate(options: UdpAssociateOptions = {}): Promise<UdpAssociation> {
+    assertOptions(options, ASSOCIATE_KEYS)
+    const { timeoutMs = this.#timeoutMs, ...rest } = options
+    return udpAssociate(this.#chain, { ...rest, timeoutMs: checkTimeout(timeoutMs), lookup: this.#lookup })
+  }
+
   /** The proxies in the order in which they are passed, without credentials, to print. */
   get proxies(): readonly string[] {
     return this.#chain.labels
@@ -103,6 +126,7 @@ export class SocksClient {
 }
 
 const CLIENT_KEYS = ['proxy', 'timeoutMs', 'requireAuth', 'lookup', 'localAddress', 'onHop']
+const ASSOCIATE_KEYS = ['signal', 'timeoutMs', 'relayAddress', 'reassemble', 'maxQueued']
 const CONNECT_KEYS = ['host', 'port', 'signal', 'timeoutMs', 'socket']
 
 async function connectOnce<Stream extends Duplex>(

@@ -1,14 +1,25 @@
-import { assertBytes } from '../codec/arguments.js'
+import { assertBytes, outOfRange } from '../codec/arguments.js'
 import { Inbox } from '../codec/inbox.js'
 import { SocksError } from '../codec/index.js'
 
-/** Bytes to and from a client whose authentication a method of the application's own is about. */
+/** Bytes to and from a client whose authentication a method of the application's own is about. One reader at a time. */
 export interface AuthChannel {
-  /** The next bytes, as many as are here; `undefined` after the client's FIN. Rejects when the client is gone. */
+  /**
+   * The next bytes, as many as are here; `undefined` after the client's FIN, which is a half-close: it may still read.
+   * Rejects when the client is gone and when the method has ended, and with a TypeError while another read waits.
+   */
   read(): Promise<Uint8Array | undefined>
-  /** Exactly `length` bytes. Rejects with `ERR_SOCKS_CONNECTION_CLOSED` when the client ends before. */
+  /**
+   * Exactly `length` bytes, in memory of their own; what came with them stays unread. Rejects as `read`, with a RangeError
+   * for what is no length, and with `ERR_SOCKS_CONNECTION_CLOSED` when the client's FIN comes before: what there was can
+   * then still be read.
+   */
   readExactly(length: number): Promise<Uint8Array>
-  /** Gives back what was read and belongs to what follows: it is read again first. */
+  /**
+   * Gives back what was read and belongs to what follows: it is read again first, by this channel or by what comes after
+   * the method. @throws SocksError `ERR_SOCKS_ILLEGAL_MESSAGE` once the method has ended, and once the client's FIN was
+   * read: nothing comes after it.
+   */
   unread(bytes: Uint8Array): void
   /** Sends bytes. @throws SocksError `ERR_SOCKS_ILLEGAL_MESSAGE` once the method has ended. */
   write(bytes: Uint8Array): void
@@ -19,54 +30,49 @@ export interface ByteSource {
   /** Whether the client's end has come and all was read. */
   readonly ended: boolean
   read(): Uint8Array | undefined
+  /** Puts bytes back in front, in the turn in which they were read. */
+  unread(bytes: Uint8Array): void
 }
 
-/** The channel as the connection that owns it sees it. Takes a chunk off the stream only when it is asked for. */
+/** How many chunks of a message may wait apart: each costs far more than the byte that it may hold. */
+const LOOSE_CHUNKS = 64
+
+/**
+ * The channel as the connection that owns it sees it.
+ *
+ * What `read` has handed out stays in the source until the next call says that it was used. So the source's end cannot
+ * pass while a method still thinks about what it read last, and what it gives back finds its place again.
+ */
 export class ServerSideChannel implements AuthChannel {
   readonly #source: ByteSource
   readonly #send: (bytes: Uint8Array) => void
-  // What was read and given back; chunks are taken one at a time, so this is bounded by what the method gives back.
-  readonly #pending = new Inbox(Number.POSITIVE_INFINITY)
+  #handedOut = 0
+  #isBeingRead = false
+  // What a read wanted more of than there was before the source's end.
+  readonly #late = new Inbox(Number.POSITIVE_INFINITY)
   #wake: (() => void) | undefined
   #failure: Error | undefined
 
-  constructor(source: ByteSource, early: Uint8Array, send: (bytes: Uint8Array) => void) {
+  constructor(source: ByteSource, send: (bytes: Uint8Array) => void) {
     this.#source = source
     this.#send = send
-    this.#pending.push(early)
   }
 
-  async read(): Promise<Uint8Array | undefined> {
-    if (this.#wake !== undefined) throw new TypeError('a channel is read by one reader at a time')
-    for (;;) {
-      if (this.#failure !== undefined) throw this.#failure
-      if (this.#pending.length > 0) return this.#pending.take()
-      const chunk = this.#source.read()
-      if (chunk !== undefined) return chunk
-      if (this.#source.ended) return undefined
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-    }
+  read(): Promise<Uint8Array | undefined> {
+    return this.#alone(() => this.#take())
   }
 
   async readExactly(length: number): Promise<Uint8Array> {
-    const message = new Inbox(Number.POSITIVE_INFINITY)
-    while (message.length < length) {
-      const chunk = await this.read()
-      if (chunk === undefined) {
-        throw new SocksError('ERR_SOCKS_CONNECTION_CLOSED', 'the client left in the middle of the handshake')
-      }
-      message.push(chunk)
-    }
-    const bytes = message.take()
-    this.unread(bytes.subarray(length))
-    return bytes.slice(0, length)
+    if (!Number.isSafeInteger(length) || length < 0) throw outOfRange('length must be an integer of at least 0')
+    return this.#alone(() => this.#takeExactly(length))
   }
 
   unread(bytes: Uint8Array): void {
     assertBytes(bytes, 'bytes')
-    this.#pending.unshift(bytes)
+    if (bytes.length > 0 && this.#source.ended) {
+      throw new SocksError('ERR_SOCKS_ILLEGAL_MESSAGE', 'the end of the client was read')
+    }
+    this.#putBack(bytes)
   }
 
   write(bytes: Uint8Array): void {
@@ -82,10 +88,78 @@ export class ServerSideChannel implements AuthChannel {
     wake?.()
   }
 
-  /** Ends the channel for whoever still holds it; returns what was not read. */
-  end(failure: Error): Uint8Array {
-    this.#failure ??= failure
+  /** Ends the channel for whoever still holds it. What was not read is in the source. */
+  end(failure: Error): void {
+    if (this.#failure !== undefined) return
+    this.#failure = failure
+    this.#forget()
     this.onReadable()
-    return this.#pending.take()
+  }
+
+  /** Two readers would each get some of the other's bytes. */
+  async #alone<T>(read: () => Promise<T>): Promise<T> {
+    if (this.#isBeingRead) throw new TypeError('a channel is read by one reader at a time')
+    this.#isBeingRead = true
+    try {
+      return await read()
+    } finally {
+      this.#isBeingRead = false
+    }
+  }
+
+  async #take(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.#late.length > 0) return this.#late.take()
+      const chunk = this.#next()
+      if (chunk !== undefined) return chunk
+      if (this.#source.ended) return undefined
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+  }
+
+  async #takeExactly(length: number): Promise<Uint8Array> {
+    const message = new Inbox(Number.POSITIVE_INFINITY)
+    for (let chunks = 1; message.length < length; chunks++) {
+      const chunk = await this.#take()
+      if (chunk === undefined) {
+        this.#putBack(message.take())
+        throw new SocksError('ERR_SOCKS_CONNECTION_CLOSED', 'the client left in the middle of the handshake')
+      }
+      message.push(chunk)
+      if (chunks % LOOSE_CHUNKS === 0) message.peek()
+    }
+    const bytes = message.take()
+    this.#putBack(bytes.subarray(length))
+    return new Uint8Array(bytes.subarray(0, length))
+  }
+
+  #putBack(bytes: Uint8Array): void {
+    if (this.#failure !== undefined) throw this.#failure
+    // With nothing to give back, what was handed out stays where it is: the end behind it must not pass yet.
+    if (bytes.length === 0) return
+    this.#forget()
+    if (this.#source.ended) this.#late.unshift(bytes)
+    else this.#source.unread(bytes)
+  }
+
+  #next(): Uint8Array | undefined {
+    this.#forget()
+    const chunk = this.#source.read()
+    if (chunk === undefined) return undefined
+    this.#source.unread(chunk)
+    this.#handedOut = chunk.length
+    return chunk
+  }
+
+  /** Takes off the source what was handed out. Read as a whole: a read of so many bytes may raise a stream's own limit. */
+  #forget(): void {
+    const used = this.#handedOut
+    if (used === 0) return
+    this.#handedOut = 0
+    const waiting = this.#source.read()
+    if (waiting !== undefined) this.#source.unread(waiting.subarray(used))
   }
 }

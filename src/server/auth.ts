@@ -18,7 +18,7 @@ export interface UserPassMethod {
   readonly verify: Verifier
 }
 
-/** A method of the application's own: a code, and a function over a channel of raw bytes. */
+/** A method of the application's own, made by {@link customAuth}. */
 export interface CustomMethod {
   readonly type: 'custom'
   readonly code: number
@@ -39,7 +39,12 @@ type AuthResult = Authenticated | false | null | undefined
 /** A client that a custom method admits. */
 export interface Authenticated {
   readonly identity: Identity
-  /** Put around the client's stream for all that follows: TLS, encryption per message. The stream is idle. */
+  /**
+   * Put around the client's stream for all that follows: TLS, encryption per message. The stream is idle, and begins with
+   * what the method did not read. What is returned owns it from then on, and is destroyed with the connection; it should
+   * close only when all that was written to it was handed to the stream. A throw, a rejection and anything but a Duplex of
+   * bytes end the connection.
+   */
   readonly wrap?: ((stream: Duplex) => Duplex | Promise<Duplex>) | undefined
 }
 

@@ -1,4 +1,15 @@
-import { AuthStatus, type Credentials, credentialsToText, ReplyCode, SocksError } from '../codec/index.js'
+import { Duplex } from 'node:stream'
+import {
+  AuthStatus,
+  type Credentials,
+  credentialsToText,
+  isSocksError,
+  ReplyCode,
+  SocksError,
+  type SocksErrorCode,
+} from '../codec/index.js'
+import { isByteStream } from '../stream/byte-stream.js'
+import { guard } from '../stream/handover.js'
 import type { Authenticated, AuthMethod, CustomMethod } from './auth.js'
 import type { AuthChannel } from './auth-channel.js'
 import { hookError, untilAborted } from './operation.js'
@@ -47,30 +58,53 @@ export async function authenticate(
   throw hookError('auth', cause, ReplyCode.generalFailure)
 }
 
-/** Asks a hook no longer than the client is there. Errors of a peer (it left, it broke a method's protocol) are its own. */
-async function ask(session: Session, hook: () => unknown): Promise<unknown> {
+/** Puts a method's own stream around the client's. Rejects as {@link identify}; what comes too late is destroyed. */
+export async function wrapStream(
+  wrap: NonNullable<Authenticated['wrap']>,
+  stream: Duplex,
+  session: Session,
+): Promise<Duplex> {
+  const wrapped = await ask(session, () => wrap(stream), discard)
+  if (isByteStream(wrapped) && !wrapped.destroyed) return wrapped
+  discard(wrapped)
+  const cause = new TypeError('wrap returns a Duplex of bytes that is not destroyed')
+  throw hookError('auth', cause, ReplyCode.generalFailure)
+}
+
+function discard(wrapped: unknown): void {
+  if (!(wrapped instanceof Duplex)) return
+  guard(wrapped)
+  wrapped.destroy()
+}
+
+/** Asks a hook no longer than the client is there. Its failure is told as one of a hook, unless it has a name already. */
+async function ask(session: Session, hook: () => unknown, discardLate?: (late: unknown) => void): Promise<unknown> {
   const { signal } = session
   try {
-    return await untilAborted(signal, hook)
+    return await untilAborted(signal, hook, discardLate)
   } catch (error) {
-    if (signal.aborted || isPeersFault(error)) throw error
+    if (signal.aborted || isNamed(error)) throw error
     throw hookError('auth', error, ReplyCode.generalFailure)
   }
 }
 
-function isPeersFault(error: unknown): boolean {
-  return (
-    error instanceof SocksError &&
-    (error.code === 'ERR_SOCKS_CONNECTION_CLOSED' ||
-      error.code === 'ERR_SOCKS_BAD_GSSAPI_FRAME' ||
-      error.code === 'ERR_SOCKS_AUTH_FAILED')
-  )
+/** Errors that say all there is to say: of the client (it left, it broke a method's protocol), or of a method's own hook. */
+const NAMED: ReadonlySet<SocksErrorCode> = new Set<SocksErrorCode>([
+  'ERR_SOCKS_CONNECTION_CLOSED',
+  'ERR_SOCKS_BAD_GSSAPI_FRAME',
+  'ERR_SOCKS_AUTH_FAILED',
+  'ERR_SOCKS_HOOK_FAILED',
+])
+
+function isNamed(error: unknown): boolean {
+  return isSocksError(error) && NAMED.has(error.code)
 }
 
 /** Objects that some code returns for "no". */
 const NO_IDENTITY = [Error, Boolean, Number, String, Date] as const
 
-function isIdentity(verdict: unknown): verdict is Identity {
+/** Whether a verdict is an object that says who somebody is. */
+export function isIdentity(verdict: unknown): verdict is Identity {
   return (
     typeof verdict === 'object' &&
     verdict !== null &&

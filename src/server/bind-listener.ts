@@ -1,11 +1,11 @@
-import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { canonicalIP, parseDestination, ReplyCode, replyError } from '../codec/index.js'
+import { canonicalIP, ReplyCode, replyError } from '../codec/index.js'
 import { guard } from '../stream/handover.js'
 import type { AcceptedPeer, BindListener, BindSettings, HostAndPort } from './bind-options.js'
 import type { Candidate } from './dial.js'
+import { advertised, noAddress, routeTo } from './reachable.js'
 import { isUnspecified } from './resolve.js'
 
 /** What a listener for one peer depends on. */
@@ -33,7 +33,7 @@ export async function openPeerListener(settings: BindSettings, request: PeerList
   const port = await listenOnFirst(listener, host, portsOf(settings, request.port))
   const bound = { host: isUnspecified(host) ? reachable : host, port }
   try {
-    listener.address = advertised(settings, bound)
+    listener.address = advertised(settings.advertise, bound)
   } catch (error) {
     listener.close()
     throw error
@@ -148,33 +148,8 @@ function ofFamily(host: string, family: Candidate['type'] | undefined): string {
   return literal.host
 }
 
-/** The address that packets to a peer leave from. Nothing is sent: a datagram socket only asks the routing table. */
-async function routeTo({ type, host }: Candidate): Promise<string> {
-  const socket = createSocket(type === 'ipv4' ? 'udp4' : 'udp6')
-  try {
-    socket.connect(1, host)
-    await once(socket, 'connect')
-    return socket.address().address
-  } catch (cause) {
-    throw noAddress(cause)
-  } finally {
-    socket.close()
-  }
-}
-
-function advertised({ advertise }: BindSettings, bound: HostAndPort): HostAndPort {
-  if (advertise === undefined) return bound
-  if (typeof advertise === 'string') return { host: advertise, port: bound.port }
-  const { host, port } = advertise(bound)
-  return parseDestination(host, port)
-}
-
 function remoteEnd({ remoteAddress, remotePort }: Socket): HostAndPort | undefined {
   return remoteAddress === undefined || remotePort === undefined
     ? undefined
     : { host: remoteAddress.replace(/%.*$/, ''), port: remotePort }
-}
-
-function noAddress(cause?: unknown) {
-  return replyError(ReplyCode.addressTypeNotSupported, 'no address of this host leads to such a peer', { cause })
 }

@@ -80,10 +80,7 @@ export function bindSettings(options: BindOptions = {}): BindSettings {
   }
   if (port !== 'any' && port !== 'requested') throw invalidArgument("option bind.port must be 'any' or 'requested'")
   if (host !== undefined && parseIP(host) === undefined) throw invalidArgument('option bind.host must be an IP address')
-  const isAddress = typeof advertise !== 'string' || parseIP(advertise) !== undefined
-  if (!isAddress || !['undefined', 'string', 'function'].includes(typeof advertise)) {
-    throw invalidArgument('option bind.advertise must be an IP address or a function')
-  }
+  assertAdvertise(advertise, 'bind.advertise')
   if (portRange !== undefined) assertPortRange(portRange, 'bind.portRange')
   return { ...options, timeoutMs, peer, port }
 }
@@ -93,5 +90,13 @@ export function assertPortRange(range: readonly number[], name: string): void {
   const [first, last] = range
   if (range.length !== 2 || !isPort(first) || !isPort(last) || first === 0 || first > last) {
     throw outOfRange(`option ${name} must be [first, last], two ports from 1 to 65535`)
+  }
+}
+
+/** @throws TypeError unless it is an IP address or a function, or left out. */
+export function assertAdvertise(advertise: unknown, name: string): void {
+  const isAddress = typeof advertise !== 'string' || parseIP(advertise) !== undefined
+  if (!isAddress || !['undefined', 'string', 'function'].includes(typeof advertise)) {
+    throw invalidArgument(`option ${name} must be an IP address or a function`)
   }
 }

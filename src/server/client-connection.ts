@@ -4,10 +4,10 @@ import { Deadline } from '../stream/deadline.js'
 import { guard, Handshake } from '../stream/handover.js'
 import { endAndLinger } from '../stream/linger.js'
 import { type Relay, type RelayEnd, relay } from '../stream/relay.js'
-import type { CloseReason, EstablishedInfo, Observer } from './events.js'
+import { type CloseReason, type EstablishedInfo, isFault, type Observer } from './events.js'
 import { hookError } from './operation.js'
 import type { ProxyHeaderReader } from './proxy-protocol.js'
-import type { ServerSideSession, Session } from './session.js'
+import type { Counters, ServerSideSession, Session } from './session.js'
 
 /**
  * How long a client that got its last answer may take to close, in milliseconds. RFC 1928 section 6 allows ten seconds
@@ -24,9 +24,9 @@ export interface ConnectionTimeouts {
 
 /**
  * Where a connection stands. `handshake`: bytes of the client are read and acted on. `judging`: a hook, a dial or a BIND
- * peer has the word, what the client sends waits in the stream. `closing`: the last answer is on its way.
+ * peer has the word, what the client sends waits in the stream. `associated`: it sends datagrams elsewhere. `closing`: the last answer is on its way.
  */
-type Phase = 'handshake' | 'judging' | 'tunnel' | 'closing' | 'closed'
+type Phase = 'handshake' | 'judging' | 'associated' | 'tunnel' | 'closing' | 'closed'
 
 /** One client of a front door, from accept to the end of its tunnel. What it asks for, and how, is its subclass's. */
 export abstract class ClientConnection {
@@ -44,6 +44,7 @@ export abstract class ClientConnection {
   #preface: ProxyHeaderReader | undefined
   #delay: Deadline | undefined
   #relay: Relay | undefined
+  #association: { close(): void } | undefined
   #end: { readonly reason: CloseReason; readonly error?: Error | undefined } | undefined
 
   constructor(
@@ -145,6 +146,20 @@ export abstract class ClientConnection {
     this.observer.established(info)
   }
 
+  /** Keeps the connection for its end alone, which is that of `association`. What is said on it means nothing. */
+  protected associate(association: { close(): void } & Counters, info: EstablishedInfo): void {
+    this.phase = 'associated'
+    this.#handshake.release()
+    this.#association = association
+    this.session.countBy(association)
+    const stream = this.#stream
+    stream.on('error', (error) => this.destroy('reset', error))
+    stream.on('end', () => this.destroy('end'))
+    stream.on('data', () => {})
+    stream.resume()
+    this.observer.established(info)
+  }
+
   /** Ends well with a last answer. */
   protected finish(answer: Uint8Array): void {
     this.#close('end', undefined)
@@ -153,7 +168,7 @@ export abstract class ClientConnection {
 
   /** Ends a handshake that failed, with the one answer that is owed. `delayMs`: how long the client waits for it. */
   protected refuse(error: unknown, delayMs = 0): void {
-    if (this.phase === 'closing' || this.phase === 'closed' || this.phase === 'tunnel') return
+    if (this.phase !== 'handshake' && this.phase !== 'judging') return
     const failure = isSocksError(error)
       ? error
       : replyError(ReplyCode.generalFailure, 'internal error', { cause: error })
@@ -172,7 +187,10 @@ export abstract class ClientConnection {
     this.#wrapped = inner
     this.#handshake.release()
     inner.off('close', this.#onStreamClose)
-    inner.on('close', () => wrapped.destroy())
+    inner.on('close', () => {
+      // After both ends were sent and read, the wrapper may still hold what nobody has taken from it.
+      if (!(inner.readableEnded && inner.writableFinished)) wrapped.destroy()
+    })
     this.#stream = wrapped
     this.#handshake = this.#borrow(wrapped)
     // Some wrappers do not close what they are put around.
@@ -239,8 +257,8 @@ export abstract class ClientConnection {
     this.#preface = undefined
     if (read.origin !== undefined) this.session.comeFrom(read.origin)
     this.#handshake.unread(read.rest)
-    // A header and nothing else is a health check.
-    this.sawBytes = read.rest.length > 0
+    // The client itself has said nothing yet: a header and no more is a health check, and what follows is its first byte.
+    this.sawBytes = false
     this.#identify()
     return true
   }
@@ -264,7 +282,9 @@ export abstract class ClientConnection {
 
   /** The stream failed or was destroyed before there was a tunnel. */
   #onClientGone(error: Error | undefined): void {
-    this.destroy(this.sawBytes ? 'aborted' : 'empty', this.sawBytes ? aborted(error) : undefined)
+    // A wrapper tells what is wrong with the client's bytes, or with its own hooks.
+    if (isSocksError(error) && isFault(error)) this.refuse(error)
+    else this.destroy(this.sawBytes ? 'aborted' : 'empty', this.sawBytes ? aborted(error) : undefined)
   }
 
   readonly #onStreamClose = (): void => {
@@ -272,8 +292,11 @@ export abstract class ClientConnection {
     this.phase = 'closed'
     this.#deadline.clear()
     this.#delay?.clear()
-    this.session.abort(this.#end?.error ?? new SocksError('ERR_SOCKS_ABORTED', 'the connection has ended'))
-    this.observer.closed(this.#end?.reason ?? 'aborted', this.#end?.error)
+    this.#association?.close()
+    this.#end ??= { reason: 'aborted', error: aborted(this.#stream.errored ?? undefined) }
+    const { reason, error } = this.#end
+    this.session.abort(error ?? new SocksError('ERR_SOCKS_ABORTED', 'the connection has ended'))
+    this.observer.closed(reason, error)
   }
 }
 

@@ -4,14 +4,16 @@ import { bind } from './bind.js'
 import type { Candidate } from './dial.js'
 import type { ServerSettings } from './options.js'
 import type { OutboundTarget } from './request.js'
+import { type Association, udpAssociate } from './udp.js'
 
 /** Commands that a server can be told to serve. */
-export type CommandName = 'connect' | 'bind' | 'resolve' | 'resolve-ptr'
+export type CommandName = 'connect' | 'bind' | 'udp-associate' | 'resolve' | 'resolve-ptr'
 
 /** CMD byte -> the name of the command. */
 export const COMMAND_NAMES: Readonly<Record<number, CommandName>> = {
   [Command.connect]: 'connect',
   [Command.bind]: 'bind',
+  [Command.udpAssociate]: 'udp-associate',
   [Command.resolve]: 'resolve',
   [Command.resolvePtr]: 'resolve-ptr',
 }
@@ -36,6 +38,8 @@ export interface CommandContext {
   listening(bound: Address): void
   /** Tells of a denial that does not end the request. */
   denied(error: SocksError): void
+  /** Sends the reply, and keeps the relay as long as the client. */
+  associated(association: Association, bound: Address): void
   /** Sends the last reply and goes on. */
   established(way: Way): void
 }
@@ -47,6 +51,7 @@ export type CommandHandler = (context: CommandContext, target: OutboundTarget) =
 export const HANDLERS: Readonly<Record<CommandName, CommandHandler>> = {
   connect,
   bind,
+  'udp-associate': udpAssociate,
   resolve,
   'resolve-ptr': resolvePointer,
 }

@@ -39,11 +39,12 @@ export interface RequestInfo {
   readonly destination: Destination
 }
 
-/** A tunnel is open, or a look-up answered. */
+/** A tunnel or an association is open, or a look-up answered. */
 export interface EstablishedInfo extends RequestInfo {
   /**
    * Near address of the outbound connection, also where the client is not told; of a BIND the peer that has connected,
-   * of a look-up its answer.
+   * of a look-up its answer, of UDP
+   * ASSOCIATE where the client sends to.
    */
   readonly bound: { readonly host: string; readonly port: number }
   /** The rules that admitted it, in their order: `authorize allow *.example.com:443`, `egress publicOnly`. */

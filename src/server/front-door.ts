@@ -123,6 +123,7 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
       connections: this.#limits.connections.size,
       handshakes: this.#limits.handshakes,
       listening: this.#monitor.at('listening'),
+      associations: this.#monitor.at('association'),
       tunnels: this.#monitor.at('tunnel'),
       accepted,
       established,
@@ -185,7 +186,7 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
   async #close(graceMs: number): Promise<void> {
     // The caller sees the promise before anything is torn down, and so does whatever a teardown calls back into.
     await Promise.resolve()
-    const listeners = this.#listeners.close()
+    this.#listeners.close()
     for (const connection of this.#limits.connections) {
       if (!connection.isBusy) connection.destroy('shutdown', serverClosed())
     }
@@ -196,7 +197,6 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
     if (this.#limits.connections.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
     grace.clear()
     patience.clear()
-    await listeners
   }
 
   #destroyAll(): void {

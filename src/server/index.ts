@@ -42,6 +42,7 @@ export {
   type ForwardTarget,
 } from './forward-server.js'
 export type { CloseOptions, HandleOptions } from './front-door.js'
+export { type GssapiOptions, type GssContext, type GssStep, gssapi, type ProtectionName } from './gssapi.js'
 export type { LimitOptions } from './limits.js'
 export type { ListenAddress, ListenOptions, ListenPath } from './listen-options.js'
 export type { ServerStats } from './monitor.js'
@@ -59,3 +60,4 @@ export type {
 export type { Lookup } from './resolve.js'
 export { createSocksServer, type SocksServer } from './server.js'
 export type { Identity, Session } from './session.js'
+export type { UdpAssociate, UdpElsewhere, UdpOptions } from './udp-options.js'

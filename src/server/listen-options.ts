@@ -9,7 +9,10 @@ export interface ListenOptions {
   readonly port?: number | undefined
   /** Address or name to bind. Default `127.0.0.1`. */
   readonly host?: string | undefined
-  /** Path of a Unix socket (a pipe's name on Windows), in place of `port` and `host`. */
+  /**
+   * Path of a Unix socket (a pipe's name on Windows), in place of `port` and `host`. At most 107 bytes on Linux, 103
+   * elsewhere: systems cut off what is longer.
+   */
   readonly path?: string | undefined
   /** Descriptor of a socket that listens already (socket activation, TPROXY), in place of `port` and `host`. */
   readonly fd?: number | undefined
@@ -48,6 +51,9 @@ interface Common {
 
 const NAMES = ['port', 'host', 'path', 'fd', 'backlog', 'exclusive', 'reusePort']
 
+// sun_path of unix(7), without its NUL. Node listens at what is left of a longer path, without a word.
+const MAX_PATH = process.platform === 'linux' ? 107 : 103
+
 /**
  * Checks where to listen. A name is looked up here, so that the address that is checked is the one that is bound.
  * @param isProtected whether others than this host's own users may be let in.
@@ -79,16 +85,26 @@ function checked(where: number | ListenOptions): ListenOptions {
   const options: ListenOptions = typeof where === 'number' ? { port: where } : where
   if (typeof options !== 'object' || options === null) throw invalidArgument('listen takes a port or an object')
   assertOptions(options, NAMES)
-  const { port, host, path, fd, reusePort } = options
+  const { port, host, path, fd, backlog, exclusive, reusePort } = options
   if (port !== undefined && !isPort(port)) throw outOfRange('option port must be an integer from 0 to 65535')
   if (host !== undefined && (typeof host !== 'string' || host === ''))
     throw invalidArgument('option host must be an address')
-  if (path !== undefined && (typeof path !== 'string' || path === ''))
-    throw invalidArgument('option path must be a path')
+  if (path !== undefined) assertPath(path)
   if (fd !== undefined && !(Number.isInteger(fd) && fd >= 0)) throw invalidArgument('option fd must be a descriptor')
+  if (backlog !== undefined && !(Number.isInteger(backlog) && backlog >= 0 && backlog <= 0x7fff_ffff)) {
+    throw outOfRange('option backlog must be an integer from 0 to 2147483647')
+  }
+  for (const flag of [exclusive, reusePort]) {
+    if (flag !== undefined && typeof flag !== 'boolean') {
+      throw invalidArgument('options exclusive and reusePort must be booleans')
+    }
+  }
   const isAddress = port !== undefined || host !== undefined || reusePort === true
   if ([isAddress, path !== undefined, fd !== undefined].filter(Boolean).length > 1) {
     throw invalidArgument('listen takes one of port and host, path, or fd')
+  }
+  if (fd !== undefined && (backlog !== undefined || exclusive === true)) {
+    throw invalidArgument('backlog and exclusive are for who makes the socket, not for one that is given by fd')
   }
   if (reusePort === true && !hasReusePort(process.versions.node)) {
     const error = new Error(`reusePort needs Node 23.1 or 22.12; this is ${process.versions.node}, which ignores it`)
@@ -97,8 +113,17 @@ function checked(where: number | ListenOptions): ListenOptions {
   return options
 }
 
+function assertPath(path: unknown): void {
+  // A path ends at its NUL for the system.
+  if (typeof path !== 'string' || path === '' || path.includes('\0'))
+    throw invalidArgument('option path must be a path')
+  if (process.platform !== 'win32' && Buffer.byteLength(path) > MAX_PATH) {
+    throw outOfRange(`option path is longer than the ${MAX_PATH} bytes that the path of a Unix socket may have`)
+  }
+}
+
 /** Whether a version of Node knows `reusePort`, which older ones ignore. */
-function hasReusePort(version: string): boolean {
+export function hasReusePort(version: string): boolean {
   const [major = 0, minor = 0] = version.split('.').map(Number)
   return major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12)
 }

@@ -47,9 +47,11 @@ export class Listeners {
     const options = await nodeListenOptions(where, isProtected)
     if (this.#isClosed) throw serverClosed()
     let isUnix = 'path' in options
-    const listener: Server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
-      this.#owner.onSocket(socket, isUnix),
-    )
+    const listener: Server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
+      // Reset before it was accepted (health checks do): it has no address that a rule could judge, and hears nothing.
+      if (!isUnix && socket.remoteAddress === undefined) socket.destroy()
+      else this.#owner.onSocket(socket, isUnix)
+    })
     listener.listen(options)
     await once(listener, 'listening')
     const address = addressOf(listener)
@@ -68,17 +70,15 @@ export class Listeners {
     return address
   }
 
-  /** Stops accepting at once; resolves when every listener is closed and no client of theirs is left. */
-  async close(): Promise<void> {
+  /** Stops accepting at once. What was accepted is its owners' to end, which may be others than this server. */
+  close(): void {
     this.#isClosed = true
     const open = [...this.#open]
     this.#open.clear()
-    await Promise.all(
-      open.map(([listener, address]) => {
-        if ('host' in address) this.#own.remove(address.host, address.port)
-        return new Promise((resolve) => listener.close(resolve))
-      }),
-    )
+    for (const [listener, address] of open) {
+      if ('host' in address) this.#own.remove(address.host, address.port)
+      listener.close()
+    }
   }
 }
 

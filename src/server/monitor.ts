@@ -10,11 +10,13 @@ export interface ServerStats {
   readonly handshakes: number
   /** Of them, BIND listeners that wait for their peer. */
   readonly listening: number
+  /** Of them, those that a UDP association lives with. */
+  readonly associations: number
   /** Of them, open tunnels. */
   readonly tunnels: number
   /** Connections since the start. */
   readonly accepted: number
-  /** Tunnels opened and look-ups answered since the start. */
+  /** Tunnels and associations opened and look-ups answered since the start. */
   readonly established: number
   /** Denials since the start: by a verifier, a rule or a limit. */
   readonly denied: number
@@ -27,7 +29,7 @@ export interface ServerStats {
 }
 
 /** Where one connection of a front door stands. */
-export type Stage = 'handshake' | 'request' | 'listening' | 'tunnel'
+export type Stage = 'handshake' | 'request' | 'listening' | 'association' | 'tunnel' | 'answered'
 
 const CHANNELS = {
   session: channel('tubesock:session'),
@@ -42,7 +44,14 @@ const CHANNELS = {
 /** Tells the application what happens: by events, by `node:diagnostics_channel`, and in numbers. */
 export class Monitor {
   readonly #emitter: EventEmitter<ServerEvents>
-  readonly #stages: Record<Stage, number> = { handshake: 0, request: 0, listening: 0, tunnel: 0 }
+  readonly #stages: Record<Stage, number> = {
+    handshake: 0,
+    request: 0,
+    listening: 0,
+    association: 0,
+    tunnel: 0,
+    answered: 0,
+  }
   accepted = 0
   established = 0
   denied = 0

@@ -13,6 +13,14 @@ import type { Limits } from './limits.js'
 import type { Monitor, Stage } from './monitor.js'
 import type { ServerSideSession } from './session.js'
 
+/** Where a connection stands once its request is granted; all others are tunnels. */
+const STAGES: Readonly<Partial<Record<RequestInfo['command'], Stage>>> = {
+  udp: 'association',
+  // The answer to a look-up ends its connection.
+  resolve: 'answered',
+  'resolve-ptr': 'answered',
+}
+
 /** Turns what one connection tells into events and numbers. */
 export class ConnectionObserver implements Observer {
   readonly #monitor: Monitor
@@ -21,6 +29,7 @@ export class ConnectionObserver implements Observer {
   readonly #onEmpty: () => void
   #connection: ClientConnection | undefined
   #isTold = false
+  #isEstablished = false
   #stage: Stage | undefined
 
   /** `onEmpty`: called when the last connection has gone. */
@@ -62,7 +71,8 @@ export class ConnectionObserver implements Observer {
   }
 
   established(info: EstablishedInfo): void {
-    this.#moveTo('tunnel')
+    this.#moveTo(STAGES[info.command] ?? 'tunnel')
+    this.#isEstablished = true
     this.#monitor.established++
     this.#monitor.tell('established', info)
   }
@@ -84,7 +94,7 @@ export class ConnectionObserver implements Observer {
     const { identity, destination, bytesUp, bytesDown, durationMs } = this.#session
     if (this.#connection !== undefined) this.#limits.remove(this.#connection)
     this.#tellSession()
-    if (this.#stage !== 'tunnel' && reason !== 'fallback') this.#monitor.failed++
+    if (reason !== 'fallback' && !this.#isEstablished) this.#monitor.failed++
     this.#moveTo(undefined)
     this.#monitor.bytesUp += bytesUp
     this.#monitor.bytesDown += bytesDown

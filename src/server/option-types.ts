@@ -2,7 +2,7 @@ import { assertOptions, invalidArgument, outOfRange } from '../codec/arguments.j
 import type { FrontDoorOptions } from './options.js'
 
 /** What an option may be; `any` is checked where it is read. */
-export type OptionType = 'any' | 'function' | 'string' | 'boolean' | 'milliseconds' | 'object'
+export type OptionType = 'any' | 'count' | 'function' | 'string' | 'boolean' | 'milliseconds' | 'object'
 
 /** Options of the way out, which a server takes beside its own. */
 export const OUTBOUND_OPTION_TYPES = {
@@ -43,6 +43,8 @@ function assertType(name: string, value: unknown, type: OptionType): void {
     if (typeof value !== 'number' || !(value >= 0 && value <= 0x7fff_ffff)) {
       throw outOfRange(`option ${name} must be a number of milliseconds from 0 to 2147483647`)
     }
+  } else if (type === 'count') {
+    if (!Number.isInteger(value) || Number(value) < 1) throw outOfRange(`option ${name} must be a positive integer`)
   } else if (typeof value !== type || value === null) {
     throw invalidArgument(`option ${name} must be of type ${type}`)
   }

@@ -11,6 +11,8 @@ import { assertOptionTypes, FRONT_DOOR_OPTION_TYPES, type OptionType, OUTBOUND_O
 import { createOutbound, type Outbound, type OutboundOptions } from './outbound.js'
 import { ProxyPeers } from './proxy-protocol.js'
 import type { Session } from './session.js'
+import { AssociationCounts } from './udp.js'
+import { type UdpOptions, type UdpSettings, udpSettings } from './udp-options.js'
 
 /** Options that every front door takes. */
 export interface FrontDoorOptions extends OutboundOptions, LimitOptions {
@@ -46,6 +48,8 @@ export interface ServerOptions extends FrontDoorOptions, Omit<ServerSessionOptio
   readonly socks4?: boolean | UserIdVerifier | undefined
   /** How BIND is served, where `commands` has it. */
   readonly bind?: BindOptions | undefined
+  /** How UDP ASSOCIATE is served, where `commands` has it. */
+  readonly udp?: UdpOptions | undefined
   /** Serve clients without authentication or `authorize` on an address others can reach. Default `false`. */
   readonly allowAnonymous?: boolean | undefined
   /** Answer 0.0.0.0:0 as BND, so that clients do not learn the address this host dials from. Default `false`. */
@@ -71,6 +75,9 @@ export interface ServerSettings extends FrontDoorSettings, ConnectionTimeouts {
   readonly commands: ReadonlySet<CommandName>
   readonly socks4: boolean | UserIdVerifier
   readonly bind: BindSettings
+  readonly udp: UdpSettings
+  /** Associations at present. */
+  readonly associations: AssociationCounts
   readonly hideBoundAddress: boolean
   readonly authFailureDelayMs: number
   readonly fallback: Fallback | undefined
@@ -83,6 +90,7 @@ const TYPES: Readonly<Record<keyof ServerOptions, OptionType>> = {
   commands: 'object',
   socks4: 'any',
   bind: 'object',
+  udp: 'object',
   allowAnonymous: 'boolean',
   hideBoundAddress: 'boolean',
   authFailureDelayMs: 'milliseconds',
@@ -114,6 +122,8 @@ export function serverSettings(options: ServerOptions): ServerSettings {
     commands: commandNames(commands),
     socks4,
     bind: bindSettings(options.bind),
+    udp: udpSettings(options.udp),
+    associations: new AssociationCounts(),
     hideBoundAddress: options.hideBoundAddress ?? false,
     authFailureDelayMs: options.authFailureDelayMs ?? 0,
     fallback: options.fallback,

@@ -56,6 +56,8 @@ export function createOutbound(options: OutboundOptions = {}): Outbound {
 export class Outbound {
   /** @internal Listeners that must not be dialed. */
   readonly ownAddresses: OwnAddresses = new OwnAddresses()
+  /** @internal Sockets for datagrams, which are no targets of datagrams. */
+  readonly ownDatagramAddresses: OwnAddresses = new OwnAddresses()
   readonly #options: OutboundOptions
   readonly #judge: Judge
 
@@ -137,6 +139,21 @@ export class Outbound {
       const rules = await this.#judge.authorize(request)
       const { rule } = this.#judge.judgeAddresses(literalOf(peer) ?? [], request)
       return [...rules, rule]
+    })
+  }
+
+  /**
+   * Judges a destination of datagrams. Resolves to the addresses that they may be sent to, at least one. Rejects as
+   * {@link connect}.
+   */
+  async admitDatagrams(target: OutboundTarget): Promise<readonly Candidate[]> {
+    const destination = dialable(checkedTarget(target))
+    return this.#within(target, destination, async ({ signal }) => {
+      const request = toRequest('udp', destination, target, signal)
+      await this.#judge.authorize(request)
+      const { candidates } = this.#judge.judgeAddresses(await this.#candidates(request), request)
+      const family = this.localAddress && (this.localAddress.includes(':') ? 'ipv6' : 'ipv4')
+      return candidates.filter(({ type }) => family === undefined || type === family)
     })
   }
 

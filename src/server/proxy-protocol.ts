@@ -1,7 +1,7 @@
 import { invalidArgument } from '../codec/arguments.js'
 import { Inbox } from '../codec/inbox.js'
 import { canonicalIP, decodeProxyHeader, type ProxyHeader } from '../codec/index.js'
-import { PatternList } from './patterns.js'
+import { PatternList, parsePattern } from './patterns.js'
 import type { Origin } from './session.js'
 
 /** Peers that put a header before their clients' bytes: nobody else is asked for one, nor believed. */
@@ -9,13 +9,15 @@ export class ProxyPeers {
   readonly #addresses: PatternList
   readonly #unix: boolean
 
-  /** @throws TypeError for what is no address, no CIDR range and not `unix`. */
+  /** @throws TypeError for what is no address, no CIDR range and not `unix`; for one with a port, which a peer has by chance. */
   constructor(peers: readonly string[]) {
     if (!Array.isArray(peers)) throw invalidArgument('option proxyProtocol takes a list of addresses')
     this.#unix = peers.includes('unix')
-    this.#addresses = new PatternList(peers.filter((peer) => peer !== 'unix'))
-    if (!this.#addresses.hasAddressesAlone)
-      throw invalidArgument('option proxyProtocol takes addresses and CIDR ranges')
+    const patterns = peers.filter((peer) => peer !== 'unix')
+    this.#addresses = new PatternList(patterns)
+    if (!this.#addresses.hasAddressesAlone || patterns.some((text) => parsePattern(text).ports !== undefined)) {
+      throw invalidArgument("option proxyProtocol takes addresses and CIDR ranges without ports, and 'unix'")
+    }
   }
 
   has(address: string | undefined, isUnix: boolean): boolean {

@@ -1,5 +1,5 @@
 import { type LookupAddress, type LookupOptions, lookupService, lookup as systemLookup } from 'node:dns'
-import { canonicalIP, type Destination } from '../codec/index.js'
+import { canonicalIP, type Destination, parseDestination } from '../codec/index.js'
 import type { Candidate } from './dial.js'
 
 /** The signature of `dns.lookup`, as `net.connect` takes it. Either shape of answer will do. */
@@ -33,16 +33,25 @@ export async function resolveDestination(
   throw Object.assign(new Error(`no usable address for ${host}`), { code: 'ENOTFOUND' })
 }
 
-/** The name of an address, by the system's resolver. Rejects with its error. */
+/** The name of an address, by the system's resolver, canonical. Rejects with its error. */
 export function reverseLookup(host: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    lookupService(host, 0, (error, name) => {
-      // A system that knows no name answers with the address itself.
-      if (error !== null) reject(error)
-      else if (canonicalIP(name.replace(/%.*$/, '')) !== undefined) reject(noName(host))
+    lookupService(host, 0, (error, answer) => {
+      const name = error === null ? canonicalName(answer) : undefined
+      if (name === undefined) reject(error ?? noName(host))
       else resolve(name)
     })
   })
+}
+
+/** Whoever owns an address writes its name, and may write anything; a system that knows none answers with the address. */
+function canonicalName(answer: string): string | undefined {
+  try {
+    const { type, host } = parseDestination(answer, 0)
+    return type === 'domain' ? host : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function noName(host: string): Error {

@@ -13,19 +13,17 @@ import {
   SocksError,
   UNSPECIFIED_ADDRESS,
 } from '../codec/index.js'
-import { isByteStream } from '../stream/byte-stream.js'
-import type { AuthMethod, CustomMethod } from './auth.js'
+import type { Authenticated, AuthMethod, CustomMethod } from './auth.js'
 import { ServerSideChannel } from './auth-channel.js'
-import { authenticate, identify, identifyUserId, NOBODY } from './authenticate.js'
+import { authenticate, identify, identifyUserId, NOBODY, wrapStream } from './authenticate.js'
 import { ClientConnection } from './client-connection.js'
 import { COMMAND_NAMES, type CommandName, HANDLERS, type Way } from './commands.js'
-import { discardResult } from './dial.js'
 import type { CloseReason, Observer, RequestInfo } from './events.js'
-import { hookError, untilAborted } from './operation.js'
 import type { ServerSettings } from './options.js'
 import type { ProxyHeaderReader } from './proxy-protocol.js'
 import { replyCodeOf } from './reply-code.js'
 import type { ServerSideSession } from './session.js'
+import type { Association } from './udp.js'
 
 /** Drives one ServerSession over one stream, from the greeting to the end of the tunnel. */
 export class SocksConnection extends ClientConnection {
@@ -76,7 +74,9 @@ export class SocksConnection extends ClientConnection {
     if (code === 'ERR_SOCKS_HANDSHAKE_TIMEOUT') return 'handshake-timeout'
     if (this.session.identity === undefined && code === 'ERR_SOCKS_AUTH_FAILED') return 'auth-failed'
     const { state } = this.#protocol
-    return state === 'choosing-method' || state === 'judging-credentials' || state === 'authenticating'
+    // A request without an identity is one of SOCKS4, whose USERID did not admit it.
+    const isUserId = state === 'judging-request' && this.session.identity === undefined
+    return isUserId || state === 'choosing-method' || state === 'judging-credentials' || state === 'authenticating'
       ? 'auth-failed'
       : 'refused'
   }
@@ -156,11 +156,11 @@ export class SocksConnection extends ClientConnection {
   }
 
   #openChannel(method: CustomMethod): void {
-    const channel = new ServerSideChannel(this.handshake, this.#protocol.takeRemaining(), (data) => {
+    const channel = new ServerSideChannel(this.handshake, (data) => {
       if (this.phase === 'judging') this.stream.write(this.#protocol.send({ type: 'authData', data }))
     })
     this.#channel = channel
-    this.judge(new Uint8Array(0), async () => {
+    this.judge(this.#protocol.takeRemaining(), async () => {
       try {
         await this.#authenticate(method, channel)
       } finally {
@@ -176,24 +176,21 @@ export class SocksConnection extends ClientConnection {
   async #authenticate(method: CustomMethod, channel: ServerSideChannel): Promise<void> {
     const { identity, wrap } = await authenticate(method, channel, this.session)
     if (this.phase !== 'judging') return
-    const unread = channel.end(channelOver())
-    this.#protocol.send({ type: 'authEnd', unread: wrap === undefined ? unread : undefined })
-    if (wrap !== undefined) {
-      this.handshake.unread(unread)
-      await this.#wrap(wrap)
-    }
+    channel.end(channelOver())
+    this.#protocol.send({ type: 'authEnd' })
+    if (wrap !== undefined) await this.#wrap(wrap)
     this.session.identity = identity
   }
 
-  async #wrap(wrap: (stream: Duplex) => Duplex | Promise<Duplex>): Promise<void> {
-    const { signal } = this.session
-    let wrapped: Duplex
-    try {
-      wrapped = await untilAborted(signal, () => wrap(this.stream), discardResult)
-      if (!isByteStream(wrapped)) throw new TypeError('wrap returned no Duplex of bytes')
-    } catch (error) {
-      throw signal.aborted ? error : hookError('auth', error, ReplyCode.generalFailure)
+  async #wrap(wrap: NonNullable<Authenticated['wrap']>): Promise<void> {
+    this.handshake.release()
+    // The stream is idle in the next tick.
+    await new Promise<void>((resolve) => process.nextTick(resolve))
+    // Nobody would tell the wrapper of an end that has passed.
+    if (this.stream.readableEnded) {
+      throw new SocksError('ERR_SOCKS_CONNECTION_CLOSED', 'the client left in the middle of the handshake')
     }
+    const wrapped = await wrapStream(wrap, this.stream, this.session)
     if (this.phase === 'judging') this.replaceStream(wrapped)
     else wrapped.destroy()
   }
@@ -217,7 +214,8 @@ export class SocksConnection extends ClientConnection {
     // The session and its transition table make this impossible; it is checked where it matters all the same.
     if (identity === undefined) throw replyError(ReplyCode.notAllowed, 'not authenticated', { rule: 'auth' })
     const { destination } = request
-    const info: RequestInfo = { session, command: name, identity, destination }
+    const command = name === 'udp-associate' ? 'udp' : name
+    const info: RequestInfo = { session, command, identity, destination }
     this.observer.request(info)
     const { host, port } = destination
     await HANDLERS[name](
@@ -228,6 +226,7 @@ export class SocksConnection extends ClientConnection {
         isWaiting: () => this.phase === 'judging',
         listening: (bound) => this.#listening(bound, info),
         denied: (error) => this.observer.denied(error),
+        associated: (association, bound) => this.#associated(association, bound, info),
         established: (way) => this.#established(way, info),
       },
       { host, port, identity, session, clientAddress, signal },
@@ -257,6 +256,11 @@ export class SocksConnection extends ClientConnection {
     this.watchesEnd = true
     this.observer.listening({ ...info, bound })
     this.onReadable()
+  }
+
+  #associated(association: Association, bound: Address, info: RequestInfo): void {
+    this.#reply(bound)
+    this.associate(association, { ...info, bound, rules: [] })
   }
 
   #established({ stream, bound, rules }: Way, info: RequestInfo): void {

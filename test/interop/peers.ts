@@ -244,7 +244,7 @@ export function testDirectory(): string {
   return directory
 }
 
-function temporaryDirectory(): string {
+export function temporaryDirectory(): string {
   return mkdtempSync(join(tmpdir(), 'tubesock-'))
 }
 
@@ -252,7 +252,7 @@ function temporaryDirectory(): string {
  * A port for a program that cannot choose one itself. Below the range from which systems choose, or another test would
  * soon have it.
  */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = 12_000 + Math.floor(Math.random() * 18_000)
     const server = createServer()

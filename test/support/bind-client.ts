@@ -55,5 +55,5 @@ export async function dropped(socket: Socket): Promise<void> {
 
 /** A request whose address is IPv6. */
 export function ipv6Request(sixteen: string, port: number, command = 1): Buffer {
-  return Buffer.concat([hex(`05 0${command} 00 04`), hex(sixteen), Buffer.from([port >> 8, port & 0xff])])
+  return Buffer.concat([Buffer.from([5, command, 0, 4]), hex(sixteen), Buffer.from([port >> 8, port & 0xff])])
 }

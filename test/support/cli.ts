@@ -24,6 +24,8 @@ export interface StartOptions {
   readonly env?: NodeJS.ProcessEnv
   /** In a process group of its own, as a terminal's foreground job is. */
   readonly ownGroup?: boolean
+  /** Descriptors of this process that it has as 3 and on. */
+  readonly inherit?: readonly number[]
 }
 
 /** A child process of a test; killed when the test is over, whatever came of it. */
@@ -36,9 +38,10 @@ export class Program {
   #wake: () => void = () => {}
 
   constructor(command: string, args: readonly string[], options: StartOptions = {}) {
-    const { input, keepStdinOpen = false, ownGroup = false, cwd, env = plainEnvironment() } = options
+    const { input, keepStdinOpen = false, ownGroup = false, inherit = [], cwd, env = plainEnvironment() } = options
     this.#ownGroup = ownGroup
-    this.child = spawn(command, args, { stdio: 'pipe', detached: ownGroup, env, cwd })
+    const stdio = ['pipe', 'pipe', 'pipe', ...inherit] as ['pipe', 'pipe', 'pipe'] // what the others are, no type tells
+    this.child = spawn(command, args, { stdio, detached: ownGroup, env, cwd })
     cleanup(() => this.#kill())
     // A program that has ended does not read its input; its exit code tells why.
     this.child.stdin.on('error', () => {})
