@@ -8,7 +8,7 @@ import { COMMAND_NAMES, type CommandName } from './commands.js'
 import type { FrontDoorSettings } from './front-door.js'
 import type { LimitOptions } from './limits.js'
 import { assertOptionTypes, FRONT_DOOR_OPTION_TYPES, type OptionType, OUTBOUND_OPTION_TYPES } from './option-types.js'
-import { createOutbound, type Outbound, type OutboundOptions } from './outbound.js'
+import { Outbound, type OutboundOptions } from './outbound.js'
 import { ProxyPeers } from './proxy-protocol.js'
 import type { Session } from './session.js'
 import { AssociationCounts } from './udp.js'
@@ -141,7 +141,7 @@ export function frontDoorSettings(
     throw invalidArgument(`option ${outboundNames[0]} belongs to the outbound that is given beside it`)
   }
   return {
-    outbound: options.outbound ?? createOutbound(pickOutbound(options)),
+    outbound: options.outbound ?? new Outbound(pickOutbound(options), defaultEgress),
     limits: { maxConnections, maxConnectionsPerClient, maxHandshakes },
     proxyPeers: proxyProtocol === undefined ? undefined : new ProxyPeers(proxyProtocol),
     handshakeTimeoutMs: options.handshakeTimeoutMs ?? 10_000,

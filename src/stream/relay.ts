@@ -24,10 +24,18 @@ export interface RelayEnd {
   readonly error?: Error | undefined
 }
 
+/** setTimeout takes what does not fit 31 bits for one millisecond. */
+function assertMilliseconds(value: number, name: string): void {
+  if (typeof value === 'number' && value >= 0 && value <= 0x7fff_ffff) return
+  const error = new RangeError(`option ${name} must be a number of milliseconds from 0 to 2147483647`)
+  throw Object.assign(error, { code: 'ERR_OUT_OF_RANGE' })
+}
+
 /**
  * Joins two streams until both have ended, with backpressure and half-close: the FIN of one side is passed on after
  * its last byte while the other side goes on talking. Takes both streams over, sets `allowHalfOpen` on them (a stream
  * without it loses what is sent after the other side's FIN), and destroys them at the end.
+ * @throws RangeError `ERR_OUT_OF_RANGE` for milliseconds that no timer takes; the streams are then untouched.
  */
 export function relay(a: Duplex, b: Duplex, options: RelayOptions = {}): Relay {
   return new Relay(a, b, options)
@@ -47,6 +55,8 @@ export class Relay {
 
   /** Use {@link relay}. */
   constructor(a: Duplex, b: Duplex, { drainTimeoutMs = 120_000, idleTimeoutMs = 0 }: RelayOptions) {
+    assertMilliseconds(drainTimeoutMs, 'drainTimeoutMs')
+    assertMilliseconds(idleTimeoutMs, 'idleTimeoutMs')
     this.closed = new Promise((resolve) => {
       this.#resolve = resolve
     })
@@ -62,12 +72,12 @@ export class Relay {
     this.#down.start()
   }
 
-  /** Bytes taken from the first stream and written to the second. */
+  /** Bytes of the first stream that the second has taken: of a socket, those that were handed to the system. */
   get bytesUp(): number {
     return this.#up.bytes
   }
 
-  /** Bytes taken from the second stream and written to the first. */
+  /** Bytes of the second stream that the first has taken. */
   get bytesDown(): number {
     return this.#down.bytes
   }
@@ -118,6 +128,7 @@ export class Relay {
 class Direction {
   bytes = 0
   delivered = false
+  #stopped = false
   readonly source: Duplex
   readonly #sink: Duplex
   readonly #owner: Relay
@@ -150,8 +161,7 @@ class Direction {
 
   stop(): void {
     const { source } = this
-    // What the sink never handed to the system did not reach anybody.
-    if (!this.delivered) this.bytes -= Math.min(this.bytes, this.#sink.writableLength)
+    this.#stopped = true
     source.off('error', this.#onError)
     source.off('close', this.#onClose)
     source.off('data', this.#onData)
@@ -161,10 +171,13 @@ class Direction {
   }
 
   readonly #onData = (chunk: Uint8Array): void => {
-    this.bytes += chunk.length
     this.#owner.onProgress()
     try {
-      if (!this.#sink.write(chunk)) this.source.pause()
+      const hasRoom = this.#sink.write(chunk, (error) => {
+        // A socket reports what was under way when it was destroyed as written.
+        if (!error && !this.#stopped) this.bytes += chunk.length
+      })
+      if (!hasRoom) this.source.pause()
     } catch (error) {
       // A stream of the application's own whose write throws must not end the process.
       this.#owner.onBroken(error instanceof Error ? error : undefined)

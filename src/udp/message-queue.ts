@@ -2,7 +2,7 @@
  * Values on their way to a reader who may be slower than they come. When it is full the oldest goes, as in a socket's own
  * buffer the newest would: late news about a stream of datagrams is worth more than old.
  */
-export class MessageQueue<Value> implements AsyncIterableIterator<Value> {
+export class MessageQueue<Value extends object> implements AsyncIterableIterator<Value> {
   readonly #maxValues: number
   readonly #onReturn: (queue: MessageQueue<Value>) => void
   readonly #readers: { resolve(result: IteratorResult<Value, undefined>): void; reject(error: unknown): void }[] = []
@@ -36,12 +36,8 @@ export class MessageQueue<Value> implements AsyncIterableIterator<Value> {
   }
 
   async next(): Promise<IteratorResult<Value, undefined>> {
-    const [value] = this.#values
-    // A length, because a value may be anything.
-    if (this.#values.length > 0 && value !== undefined) {
-      this.#values.shift()
-      return { value, done: false }
-    }
+    const value = this.#values.shift()
+    if (value !== undefined) return { value, done: false }
     if (this.#end !== undefined) return this.#finish()
     return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }))
   }

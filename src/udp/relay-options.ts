@@ -37,7 +37,10 @@ export interface UdpRelayOptions {
    * count as a refusal. Broadcast, multicast and unspecified addresses are refused whatever it says.
    */
   readonly decide: Decide
-  /** Sockets of our own, which are no targets. The relay adds its sockets, and removes them when they close. */
+  /**
+   * Sockets of our own, which are no targets: who may send from this host's addresses could else take the place of another
+   * client before that one has sent. The relay adds its sockets, and removes them when they close. Share one among relays.
+   */
   readonly registry?: AddressRegistry | undefined
   /** IP address to send from. Default: what the system chooses. With one, targets of the other family are not reached. */
   readonly localAddress?: string | undefined

@@ -51,7 +51,7 @@ describe('BIND', () => {
     expect(String(await client.readToEnd())).toBe('220 ready\r\n')
   })
 
-  it('S89 S95 S96 what the client sends between the replies reaches the peer first, unread, and FINs pass both ways', async () => {
+  it('S95 S96 what the client sends between the replies reaches the peer first, unread, and FINs pass both ways', async () => {
     const fixture = await startBindServer()
     const closing = fixture.closed()
     const { client, first } = await requestBind(fixture)

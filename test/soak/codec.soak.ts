@@ -8,9 +8,13 @@ import {
   decodeAddress,
   decodeCredentials,
   decodeGreeting,
+  decodeGssapiFrame,
   decodeMethodSelection,
+  decodeProxyHeader,
   decodeReply,
   decodeRequest,
+  decodeSocks4Reply,
+  decodeSocks4Request,
   decodeUdpDatagram,
   decodeUserPassStatus,
   parseDestination,
@@ -69,6 +73,7 @@ const whims: fc.Arbitrary<Whims> = fc.record({
     lenientAuthVersion: fc.boolean(),
     lenientAuthMessage: fc.boolean(),
     strictReserved: fc.boolean(),
+    socks4: fc.boolean(),
     receiveLimit: fc.constantFrom(RECEIVE_LIMIT, 65_536),
   }),
   ends: fc.boolean(),
@@ -163,6 +168,10 @@ function readEverything(stream: Uint8Array, { pick, options }: Whims): void {
       () => decodeReply(stream, offset),
       () => decodeUdpDatagram(stream, offset),
       () => decodeAddress(stream, offset),
+      () => decodeSocks4Request(stream, offset),
+      () => decodeSocks4Reply(stream, offset),
+      () => decodeProxyHeader(stream, offset),
+      () => decodeGssapiFrame(stream, offset),
     ]
     for (const decode of decoders) {
       const decoded = orSocksError(decode)
