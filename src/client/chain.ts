@@ -1,9 +1,12 @@
 import { type LookupFunction, Socket as NetSocket, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Address } from '../codec/address.js'
+import type { ClientSession } from '../codec/client-session.js'
+import { Command, ReplyCode } from '../codec/constants.js'
 import { type Destination, formatDestination } from '../codec/destination.js'
+import { SocksError } from '../codec/errors.js'
 import { explain, type Place, type Stage, timeoutError } from './failure.js'
-import { type HandshakeResult, handshake } from './handshake.js'
+import { type Negotiated, negotiate } from './handshake.js'
 import { parseTarget } from './idn.js'
 import { lookupAddress } from './lookup.js'
 import { Operation } from './operation.js'
@@ -55,6 +58,9 @@ export class Chain {
     if (proxies.slice(1).some((hop) => hop.address === undefined)) {
       throw invalidProxy('only the first proxy of a chain can be a Unix socket')
     }
+    if (options.requireAuth && proxies.some(({ version }) => version === 4)) {
+      throw invalidProxy("SOCKS4 has no passwords, which 'requireAuth' asks for")
+    }
     if (options.requireAuth && proxies.some((hop) => hop.credentials() === undefined)) {
       throw invalidProxy("'requireAuth' needs a username and a password for every proxy")
     }
@@ -80,8 +86,8 @@ export class Chain {
   }
 
   /** Reaches the destination through every proxy in turn. */
-  connect(request: ChainRequest): Promise<Way> {
-    return this.complete(request, async (way) => way)
+  connect(request: ChainRequest): Promise<{ socket: Duplex; bound: Address }> {
+    return this.complete(request, async ({ socket, bound }) => ({ socket, bound }))
   }
 
   /** As {@link connect}, with a last step that the same deadline and signal hold for. */
@@ -90,6 +96,7 @@ export class Chain {
     lastStep: (way: Way) => Promise<T>,
   ): Promise<T> {
     const journey = new Journey(this.#proxies, destination)
+    journey.assertExpressible()
     const operation = new Operation({ signal, timeoutMs }, () => timeoutError(journey.place, timeoutMs))
     try {
       const way = await this.#walk(operation, journey, { given: socket, command })
@@ -118,31 +125,27 @@ export class Chain {
         socket = operation.own(openTls(socket, proxy))
         await operation.race(opened(socket, 'secureConnect'))
       }
-      const { bound } = await this.#ask(operation, journey, socket, journey.isAtLast ? command : undefined)
+      const { bound, session } = await this.#ask(operation, journey, socket, journey.isAtLast ? command : undefined)
       const { hop, proxy: label, target } = journey.place
       journey.stage = 'done'
       const told: unknown = this.#options.onHop?.({ hop, proxy: label, target, bound })
       // An async function in its place may reject.
       if (told instanceof Promise) await operation.race(told)
-      if (!journey.next()) return { socket, bound }
+      if (!journey.next()) return { socket, bound, session }
     }
   }
 
-  async #ask(
-    operation: Operation,
-    journey: Journey,
-    socket: Duplex,
-    command: number | undefined,
-  ): Promise<HandshakeResult> {
+  async #ask(operation: Operation, journey: Journey, socket: Duplex, command: number | undefined): Promise<Negotiated> {
     const { proxy, target } = journey
     journey.stage = 'lookup'
     const destination =
-      proxy.resolve === 'local' && target.type === 'domain'
-        ? parseTarget(await operation.race(lookupAddress(target.host, this.#options.lookup)), target.port)
+      proxy.resolve === 'local' && target.type === 'domain' && !isLookup(command)
+        ? parseTarget(await operation.race(this.#lookUp(target.host, proxy)), target.port)
         : target
-    const step = handshake(socket, {
+    const step = negotiate(socket, {
       destination: isUnspecified(target) ? unspecifiedFor(socket) : destination,
       command,
+      version: proxy.version,
       credentials: proxy.credentials(),
       requireAuth: this.#options.requireAuth,
       onStage: (stage) => {
@@ -150,6 +153,11 @@ export class Chain {
       },
     })
     return operation.race(step)
+  }
+
+  /** SOCKS4 can be told IPv4 addresses alone. */
+  #lookUp(host: string, { version }: Upstream): Promise<string> {
+    return lookupAddress(host, this.#options.lookup, version === 4 ? 4 : undefined)
   }
 }
 
@@ -180,6 +188,19 @@ class Journey {
     return { hop: this.#hop, hops: this.#proxies.length, proxy: proxy.label, target: formatDestination(target), stage }
   }
 
+  /** @throws SocksError when a proxy could not be told where to go, before anything is opened. */
+  assertExpressible(): void {
+    for (const [hop, { version, label }] of this.#proxies.entries()) {
+      const target = this.#proxies[hop + 1]?.address ?? this.#destination
+      if (version === 5 || target.type !== 'ipv6') continue
+      throw new SocksError('ERR_SOCKS_ADDRESS_TYPE_NOT_SUPPORTED', `proxy ${label}: SOCKS4 has no IPv6 addresses`, {
+        replyCode: ReplyCode.addressTypeNotSupported,
+        hop,
+        target: formatDestination(target),
+      })
+    }
+  }
+
   /** Whether the proxy is the one that is asked for the destination itself. */
   get isAtLast(): boolean {
     return this.#hop + 1 >= this.#proxies.length
@@ -205,6 +226,11 @@ function unspecifiedFor(socket: Duplex): Pick<Destination, 'host' | 'port'> {
   return { host: isIPv6 ? '::' : '0.0.0.0', port: 0 }
 }
 
+/** Whether the name itself is the question. */
+function isLookup(command: number | undefined): boolean {
+  return command === Command.resolve || command === Command.resolvePtr
+}
+
 function isUnspecified({ host, port }: Destination): boolean {
   return host === '0.0.0.0' && port === 0
 }
@@ -219,6 +245,8 @@ export interface Way {
   readonly socket: Duplex
   /** BND of its reply, unchecked. */
   readonly bound: Address
+  /** The handshake with it: of BIND there is another reply to come. */
+  readonly session: ClientSession
 }
 
 /** A connection to the target. `bound` is BND of the last proxy's reply, unchecked. */

@@ -1,8 +1,12 @@
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { assertOptions, invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
+import { Command } from '../codec/constants.js'
+import { type Destination, toDestination } from '../codec/destination.js'
+import { SocksError } from '../codec/errors.js'
 import { isByteStream } from '../stream/byte-stream.js'
 import type { UdpAssociation } from '../udp/index.js'
+import { type BindRequestOptions, type BoundListener, bind } from './bind.js'
 import { Chain, type Connection, type Hop } from './chain.js'
 import { createDialer, type Dialer } from './dialer.js'
 import { parseTarget } from './idn.js'
@@ -44,7 +48,16 @@ export interface ConnectOptions {
   readonly socket?: Duplex | undefined
 }
 
-/** Connects through a SOCKS5 proxy, or through a chain of them. Holds no connection itself. */
+/** What to look up, at the proxy. */
+export interface LookUpOptions {
+  /** A name, or for `resolvePtr` an IP literal. */
+  readonly host: string
+  readonly signal?: AbortSignal | undefined
+  /** Overrides the client's. */
+  readonly timeoutMs?: number | undefined
+}
+
+/** Goes through a SOCKS proxy, or through a chain of them. Holds no connection itself. */
 export class SocksClient {
   readonly #chain: Chain
   readonly #timeoutMs: number
@@ -83,16 +96,56 @@ export class SocksClient {
   ): Promise<Connection<Stream>> {
     assertOptions(options, CONNECT_KEYS)
     const { host, port, signal, timeoutMs = this.#timeoutMs, socket } = options
-    if (typeof host !== 'string') throw invalidArgument('host must be a string')
-    if (!isPort(port)) throw outOfRange('port must be an integer from 0 to 65535')
-    if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
-      throw invalidArgument('signal must be an AbortSignal')
-    }
+    const destination = this.#target(host, port)
+    checkSignal(signal)
     if (socket !== undefined && !isByteStream(socket)) throw invalidArgument('socket must be a Duplex of bytes')
-    const destination = parseTarget(host, port)
     const connection = await this.#chain.connect({ destination, signal, timeoutMs: checkTimeout(timeoutMs), socket })
     // The stream that came in goes out, or (none given) a socket of our own; TLS to a proxy is a socket, too.
     return connection as Connection<Duplex> as Connection<Stream>
+  }
+
+  /** As the method of an instance, with the options of both. Whatever is wrong, it rejects. */
+  static async bind(options: SocksClientOptions & BindRequestOptions): Promise<BoundListener> {
+    assertOptions(options, [...CLIENT_KEYS, ...BIND_KEYS])
+    const { host, port, signal, ...clientOptions } = options
+    return new SocksClient(clientOptions).bind({ host, port, signal })
+  }
+
+  /**
+   * Asks the proxy (of a chain the last one) to listen for one peer. Resolves to a listener that tells where; a peer that
+   * comes early waits there, with what it says.
+   * @throws SocksError (rejects) as {@link connect}.
+   */
+  async bind(options: BindRequestOptions = {}): Promise<BoundListener> {
+    assertOptions(options, BIND_KEYS)
+    const { host = '0.0.0.0', port = 0, signal, timeoutMs = this.#timeoutMs } = options
+    const destination = this.#target(host, port)
+    return bind(this.#chain, destination, { signal: checkSignal(signal), timeoutMs: checkTimeout(timeoutMs) })
+  }
+
+  /** As the method of an instance. Whatever is wrong, it rejects. */
+  static async resolve(options: SocksClientOptions & LookUpOptions): Promise<string> {
+    return lookUpOnce(options, (client, request) => client.resolve(request))
+  }
+
+  /** As the method of an instance. Whatever is wrong, it rejects. */
+  static async resolvePtr(options: SocksClientOptions & LookUpOptions): Promise<string> {
+    return lookUpOnce(options, (client, request) => client.resolvePtr(request))
+  }
+
+  /**
+   * Asks the proxy for an address of a name (Tor's RESOLVE): an IP literal. Few other proxies know it.
+   * @throws SocksError (rejects) as {@link connect}; `ERR_SOCKS_INVALID_HOST` for an answer that is none.
+   */
+  async resolve(options: LookUpOptions): Promise<string> {
+    const { type, host } = await this.#lookUp(Command.resolve, options)
+    if (type === 'domain') throw noAnswer('the proxy answered with a name where an address was asked for')
+    return host
+  }
+
+  /** Asks the proxy for the name of an address (Tor's RESOLVE_PTR). `host` is an IP literal. @throws as {@link resolve}. */
+  async resolvePtr(options: LookUpOptions): Promise<string> {
+    return (await this.#lookUp(Command.resolvePtr, options)).host
   }
 
   /** As the method of an instance, with the options of both. Whatever is wrong, it rejects. */
@@ -119,6 +172,24 @@ export class SocksClient {
     return this.#chain.labels
   }
 
+  async #lookUp(command: number, options: LookUpOptions): Promise<Destination> {
+    assertOptions(options, LOOK_UP_KEYS)
+    const { host, signal, timeoutMs = this.#timeoutMs } = options
+    const destination = this.#target(host, 0)
+    const request = { destination, signal: checkSignal(signal), timeoutMs: checkTimeout(timeoutMs), socket: undefined }
+    return this.#chain.complete({ ...request, command }, async ({ socket, bound }) => {
+      // It has said all it had to say.
+      socket.destroy()
+      return toDestination(bound)
+    })
+  }
+
+  #target(host: string, port: number): Destination {
+    if (typeof host !== 'string') throw invalidArgument('host must be a string')
+    if (!isPort(port)) throw outOfRange('port must be an integer from 0 to 65535')
+    return parseTarget(host, port)
+  }
+
   /** For `createSocksServer({ dial: client.dialer() })`: every request goes out through this client's proxies. */
   dialer(): Dialer {
     return createDialer((request) => this.connect(request), this.#chain.lastHop)
@@ -127,6 +198,8 @@ export class SocksClient {
 
 const CLIENT_KEYS = ['proxy', 'timeoutMs', 'requireAuth', 'lookup', 'localAddress', 'onHop']
 const ASSOCIATE_KEYS = ['signal', 'timeoutMs', 'relayAddress', 'reassemble', 'maxQueued']
+const BIND_KEYS = ['host', 'port', 'signal', 'timeoutMs']
+const LOOK_UP_KEYS = ['host', 'signal', 'timeoutMs']
 const CONNECT_KEYS = ['host', 'port', 'signal', 'timeoutMs', 'socket']
 
 async function connectOnce<Stream extends Duplex>(
@@ -140,4 +213,22 @@ async function connectOnce<Stream extends Duplex>(
 function checkTimeout(timeoutMs: number): number {
   if (Number.isFinite(timeoutMs) && timeoutMs >= 0 && timeoutMs <= MAX_TIMEOUT_MS) return timeoutMs
   throw outOfRange(`timeoutMs must be a number from 0 to ${MAX_TIMEOUT_MS}`)
+}
+
+function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
+  if (signal === undefined || typeof signal?.addEventListener === 'function') return signal
+  throw invalidArgument('signal must be an AbortSignal')
+}
+
+function noAnswer(message: string): SocksError {
+  return new SocksError('ERR_SOCKS_INVALID_HOST', message)
+}
+
+async function lookUpOnce(
+  options: SocksClientOptions & LookUpOptions,
+  ask: (client: SocksClient, request: LookUpOptions) => Promise<string>,
+): Promise<string> {
+  assertOptions(options, [...CLIENT_KEYS, ...LOOK_UP_KEYS])
+  const { host, signal, ...clientOptions } = options
+  return ask(new SocksClient(clientOptions), { host, signal })
 }

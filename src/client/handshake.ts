@@ -18,6 +18,8 @@ export interface HandshakeRequest {
   readonly credentials?: Credentials | undefined
   /** Offer "username and password" alone, so that the proxy cannot let everybody in. Default `false`. */
   readonly requireAuth?: boolean | undefined
+  /** Version of SOCKS to speak. Default 5; in 4 the username is the USERID, and there is no password. */
+  readonly version?: 4 | 5 | undefined
   /** Told when the handshake begins to wait for something. */
   readonly onStage?: ((stage: HandshakeStage) => void) | undefined
 }
@@ -33,46 +35,70 @@ export interface HandshakeResult {
  * bytes behind the reply are unread, and every way of reading starts it. On failure it is destroyed.
  * @throws SocksError (rejects) for a refusal, wrong bytes, or a stream that ends.
  */
-export function handshake(stream: Duplex, request: HandshakeRequest): Promise<HandshakeResult> {
+export async function handshake(stream: Duplex, request: HandshakeRequest): Promise<HandshakeResult> {
+  const { bound } = await negotiate(stream, request)
+  return { bound }
+}
+
+/** What a proxy answered, and the session in which it did: of BIND there is another reply to come. */
+export interface Negotiated extends HandshakeResult {
+  readonly session: ClientSession
+}
+
+/** As {@link handshake}. */
+export function negotiate(stream: Duplex, request: HandshakeRequest): Promise<Negotiated> {
   return new Promise((resolve, reject) => {
-    new Negotiation(stream, request, resolve, reject).start()
+    const session = new ClientSession({ socks4: request.version === 4 })
+    new Negotiation(stream, request, session, resolve, reject).start()
+  })
+}
+
+/** Waits for the second reply of BIND, over a stream that is idle since the first. As {@link handshake} else. */
+export function awaitSecondReply(stream: Duplex, session: ClientSession): Promise<Negotiated> {
+  return new Promise((resolve, reject) => {
+    new Negotiation(stream, undefined, session, resolve, reject).resume()
   })
 }
 
 class Negotiation implements HandshakeListener {
-  readonly #session = new ClientSession()
+  readonly #session: ClientSession
   readonly #stream: Duplex
-  readonly #request: HandshakeRequest
-  readonly #resolve: (result: HandshakeResult) => void
+  readonly #request: HandshakeRequest | undefined
+  readonly #resolve: (result: Negotiated) => void
   readonly #reject: (error: unknown) => void
   readonly #handshake: Handshake
   #settled = false
 
   constructor(
     stream: Duplex,
-    request: HandshakeRequest,
-    resolve: (result: HandshakeResult) => void,
+    request: HandshakeRequest | undefined,
+    session: ClientSession,
+    resolve: (result: Negotiated) => void,
     reject: (error: unknown) => void,
   ) {
     this.#stream = stream
     this.#request = request
+    this.#session = session
     this.#resolve = resolve
     this.#reject = reject
     this.#handshake = new Handshake(stream, this)
   }
 
   start(): void {
-    const { credentials, requireAuth } = this.#request
+    const { credentials, requireAuth, version } = this.#request ?? {}
     const methods = credentials === undefined ? [Method.noAuth] : [Method.noAuth, Method.userPass]
-    // A stream that is closed already emits nothing more.
-    if (this.#stream.destroyed) {
-      this.onClose(this.#stream.errored ?? undefined)
-      return
-    }
-    this.#attempt(() => {
-      this.#say('method', this.#session.send({ type: 'greeting', methods: requireAuth ? [Method.userPass] : methods }))
-      this.#advance()
+    this.#begin(() => {
+      if (version === 4) this.#sendRequest()
+      else {
+        const offered = requireAuth ? [Method.userPass] : methods
+        this.#say('method', this.#session.send({ type: 'greeting', methods: offered }))
+      }
     })
+  }
+
+  /** Nothing to say: another reply is to come. */
+  resume(): void {
+    this.#begin(() => {})
   }
 
   onReadable(): void {
@@ -82,6 +108,18 @@ class Negotiation implements HandshakeListener {
   onClose(error: Error | undefined): void {
     const message = 'the proxy closed the connection in the middle of the handshake'
     this.#fail(new SocksError('ERR_SOCKS_CONNECTION_CLOSED', message, { cause: error }))
+  }
+
+  #begin(say: () => void): void {
+    // A stream that is closed already emits nothing more.
+    if (this.#stream.destroyed) {
+      this.onClose(this.#stream.errored ?? undefined)
+      return
+    }
+    this.#attempt(() => {
+      say()
+      this.#advance()
+    })
   }
 
   /** Reads all there is: every byte that the session takes may make it want more. */
@@ -120,7 +158,7 @@ class Negotiation implements HandshakeListener {
   }
 
   #sendCredentials(): void {
-    const { username, password } = this.#request.credentials ?? {
+    const { username, password } = this.#request?.credentials ?? {
       username: new Uint8Array(),
       password: new Uint8Array(),
     }
@@ -128,12 +166,14 @@ class Negotiation implements HandshakeListener {
   }
 
   #sendRequest(): void {
-    const { command = Command.connect, destination } = this.#request
-    this.#say('reply', this.#session.send({ type: 'request', command, destination }))
+    if (this.#request === undefined) throw new TypeError('there is nothing to ask for')
+    const { command = Command.connect, destination, version, credentials } = this.#request
+    const userId = version === 4 ? credentials?.username : undefined
+    this.#say('reply', this.#session.send({ type: 'request', command, destination, userId }))
   }
 
   #say(stage: HandshakeStage, bytes: Uint8Array): void {
-    this.#request.onStage?.(stage)
+    this.#request?.onStage?.(stage)
     this.#stream.write(bytes)
   }
 
@@ -142,7 +182,7 @@ class Negotiation implements HandshakeListener {
     this.#handshake.unread(this.#session.takeRemaining())
     this.#handshake.release()
     // Not before the stream has gone idle, which Node does in the next tick.
-    process.nextTick(this.#resolve, { bound })
+    process.nextTick(this.#resolve, { bound, session: this.#session })
   }
 
   #fail(error: unknown): void {

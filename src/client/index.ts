@@ -17,8 +17,9 @@ export type {
   UdpSender,
   UdpSendOptions,
 } from '../udp/index.js'
+export type { Accepted, AcceptOptions, BindRequestOptions, BoundListener } from './bind.js'
 export type { Connection, Hop } from './chain.js'
-export { type ConnectOptions, SocksClient, type SocksClientOptions } from './client.js'
+export { type ConnectOptions, type LookUpOptions, SocksClient, type SocksClientOptions } from './client.js'
 export type { Dialer, DialRequest } from './dialer.js'
 export { type ProxyTarget, proxyFromEnv } from './env.js'
 export { type HandshakeRequest, type HandshakeResult, type HandshakeStage, handshake } from './handshake.js'

@@ -1,12 +1,14 @@
 import { type LookupAddress, type LookupAllOptions, type LookupOptions, lookup as systemLookup } from 'node:dns'
 import { isIP, type LookupFunction } from 'node:net'
 
-/** The first address of a name. Rejects with whatever the lookup failed with, thrown or called back. */
-export function lookupAddress(host: string, lookup: LookupFunction | undefined): Promise<string> {
+/** The first address of a name, of `family` if it is given. Rejects with whatever the lookup failed with, thrown or called back. */
+export function lookupAddress(host: string, lookup: LookupFunction | undefined, family?: 4): Promise<string> {
   return new Promise((resolve, reject) => {
+    const options = { all: true, ...(family === undefined ? {} : { family }) } as const
     // A throw inside this function is a rejection.
-    ask(lookup ?? systemLookup, host, { all: true }, (error, addresses) => {
-      const [first] = addresses
+    ask(lookup ?? systemLookup, host, options, (error, addresses) => {
+      // A lookup of the caller's own may not care for the family.
+      const first = addresses.find((entry) => family === undefined || entry.family === family)
       if (error !== null) reject(error)
       else if (first === undefined) reject(notFound(host))
       else resolve(first.address)

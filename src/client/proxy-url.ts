@@ -13,7 +13,9 @@ export interface ProxyOptions {
   readonly port?: number | undefined
   /** Path of the proxy's Unix socket, in place of `host`. */
   readonly path?: string | undefined
-  /** At most 255 bytes of UTF-8, no NUL. Credentials are offered when this or `password` is given. */
+  /** SOCKS4 (with `resolve: 'remote'`, the default: SOCKS4a) or SOCKS5, the default. */
+  readonly version?: 4 | 5 | undefined
+  /** At most 255 bytes of UTF-8, no NUL. Credentials are offered when this or `password` is given. In SOCKS4 the USERID. */
   readonly username?: string | undefined
   /** At most 255 bytes of UTF-8, no NUL; may be empty, which is also the default beside `username`. */
   readonly password?: string | undefined
@@ -25,7 +27,8 @@ export interface ProxyOptions {
 
 /**
  * A proxy: a URL or an object. `socks5h://` and `socks://` leave names to the proxy, `socks5://` looks them up on this
- * machine, as in curl; `socks5h://localhost/run/proxy.sock` is a Unix socket. User and password are percent-encoded.
+ * machine, as in curl; likewise `socks4a://` and `socks4://`, whose user is the USERID. `socks5h://localhost/run/proxy.sock`
+ * is a Unix socket. User and password are percent-encoded.
  */
 export type ProxyLike = string | URL | ProxyOptions
 
@@ -33,13 +36,29 @@ const DEFAULT_PORT = 1080
 // RFC 1929 section 2: lengths are one byte.
 const MAX_CREDENTIAL = 255
 
-const RESOLVE: { readonly [protocol: string]: 'local' | 'remote' | undefined } = {
-  'socks5h:': 'remote',
-  'socks:': 'remote',
-  'socks5:': 'local',
+interface Scheme {
+  readonly version: 4 | 5
+  readonly resolve: 'local' | 'remote'
 }
 
-const KNOWN_KEYS: ReadonlySet<string> = new Set(['host', 'port', 'path', 'username', 'password', 'tls', 'resolve'])
+const SCHEMES: { readonly [protocol: string]: Scheme | undefined } = {
+  'socks5h:': { version: 5, resolve: 'remote' },
+  'socks:': { version: 5, resolve: 'remote' },
+  'socks5:': { version: 5, resolve: 'local' },
+  'socks4a:': { version: 4, resolve: 'remote' },
+  'socks4:': { version: 4, resolve: 'local' },
+}
+
+const KNOWN_KEYS: ReadonlySet<string> = new Set([
+  'host',
+  'port',
+  'path',
+  'version',
+  'username',
+  'password',
+  'tls',
+  'resolve',
+])
 
 /** A proxy, checked. Immutable. What is secret is behind methods: `util.inspect` calls none of them. */
 export class Upstream {
@@ -47,6 +66,7 @@ export class Upstream {
   readonly address: Destination | undefined
   /** Path of its Unix socket, if it is one. */
   readonly path: string | undefined
+  readonly version: 4 | 5
   readonly resolve: 'local' | 'remote'
   /** The proxy as messages name it: no credentials. */
   readonly label: string
@@ -57,11 +77,12 @@ export class Upstream {
   constructor(parts: UpstreamParts) {
     this.address = parts.address
     this.path = parts.path
+    this.version = parts.version
     this.resolve = parts.resolve
     this.#credentials = parts.credentials
     this.#tls = parts.tls
     const place = parts.address === undefined ? `localhost${parts.path}` : formatDestination(parts.address)
-    this.label = `${parts.resolve === 'local' ? 'socks5' : 'socks5h'}://${place}${parts.tls ? ' over TLS' : ''}`
+    this.label = `${schemeOf(parts)}://${place}${parts.tls ? ' over TLS' : ''}`
     Object.freeze(this)
   }
 
@@ -76,10 +97,9 @@ export class Upstream {
   }
 }
 
-interface UpstreamParts {
+interface UpstreamParts extends Scheme {
   readonly address: Destination | undefined
   readonly path: string | undefined
-  readonly resolve: 'local' | 'remote'
   readonly credentials: Credentials | undefined
   readonly tls: ConnectionOptions | undefined
 }
@@ -102,7 +122,7 @@ export function invalidProxy(message: string): SocksError {
 
 function fromUrl(text: string): Upstream {
   const url = parseUrl(text)
-  const resolve = RESOLVE[url.protocol] ?? refuseScheme(url.protocol)
+  const scheme = SCHEMES[url.protocol] ?? refuseScheme()
   if (url.search !== '' || url.hash !== '') throw invalidProxy('a proxy URL has no query and no fragment')
   const path = unixPath(url)
   const hasCredentials = url.username !== '' || url.password !== ''
@@ -112,9 +132,9 @@ function fromUrl(text: string): Upstream {
         ? parseAddress(decodeText(url.hostname), url.port === '' ? DEFAULT_PORT : +url.port)
         : undefined,
     path,
-    resolve,
+    ...scheme,
     credentials: hasCredentials
-      ? checkCredentials({ username: percentDecode(url.username), password: percentDecode(url.password) })
+      ? checkCredentials(scheme, { username: percentDecode(url.username), password: percentDecode(url.password) })
       : undefined,
     tls: undefined,
   })
@@ -124,7 +144,7 @@ function parseUrl(text: string): URL {
   // The URL parser drops tabs and line feeds, which would change a password without a word.
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for.
   if (/[\x00-\x20\x7f]/.test(text)) throw invalidProxy('a proxy URL has no spaces or control characters')
-  if (!text.includes('://')) throw invalidProxy('a proxy URL begins with socks5h://, socks5:// or socks://')
+  if (!text.includes('://')) refuseScheme()
   try {
     return new URL(text)
   } catch {
@@ -133,12 +153,15 @@ function parseUrl(text: string): URL {
   }
 }
 
-function refuseScheme(protocol: string): never {
-  if (protocol === 'socks4:' || protocol === 'socks4a:') {
-    throw invalidProxy('SOCKS4 is not supported; use socks5h:// or socks5://')
-  }
+function refuseScheme(): never {
   // The scheme is not quoted: of 'user:password@host' it is the user.
-  throw invalidProxy('a proxy URL begins with socks5h://, socks5:// or socks://')
+  throw invalidProxy('a proxy URL begins with socks5h://, socks5://, socks:// or socks4a://, socks4://')
+}
+
+/** The scheme that stands for how a proxy is spoken to. */
+function schemeOf({ version, resolve }: Scheme): string {
+  const suffix = { 4: { local: '', remote: 'a' }, 5: { local: '', remote: 'h' } }[version][resolve]
+  return `socks${version}${suffix}`
 }
 
 /** curl's spelling of a Unix socket: `socks5h://localhost/path`. */
@@ -154,21 +177,26 @@ function fromOptions(options: ProxyOptions): Upstream {
   for (const key of Object.keys(options)) {
     if (!KNOWN_KEYS.has(key)) throw invalidArgument(`unknown proxy option '${key}'`)
   }
-  const { host, port = DEFAULT_PORT, path, username, password, resolve = 'remote' } = options
+  const { host, port = DEFAULT_PORT, path, version = 5, username, password, resolve = 'remote' } = options
   assertText({ host, path, username, password })
   if (resolve !== 'local' && resolve !== 'remote')
     throw invalidArgument("proxy option 'resolve' is 'local' or 'remote'")
+  if (version !== 4 && version !== 5) throw invalidArgument("proxy option 'version' is 4 or 5")
   if ((host === undefined) === (path === undefined)) throw invalidProxy("a proxy has either a 'host' or a 'path'")
   if (!isPort(port) || port === 0) throw outOfRange('proxy port must be an integer from 1 to 65535')
   const encoder = new TextEncoder()
   return new Upstream({
     address: host === undefined ? undefined : parseAddress(host, port),
     path: path === undefined ? undefined : checkPath(path),
+    version,
     resolve,
     credentials:
       username === undefined && password === undefined
         ? undefined
-        : checkCredentials({ username: encoder.encode(username ?? ''), password: encoder.encode(password ?? '') }),
+        : checkCredentials(
+            { version },
+            { username: encoder.encode(username ?? ''), password: encoder.encode(password ?? '') },
+          ),
     tls: tlsOptions(options.tls),
   })
 }
@@ -204,7 +232,8 @@ function checkPath(path: string): string {
   return path
 }
 
-function checkCredentials(credentials: Credentials): Credentials {
+function checkCredentials({ version }: Pick<Scheme, 'version'>, credentials: Credentials): Credentials {
+  if (version === 4 && credentials.password.length > 0) throw invalidProxy('SOCKS4 has no passwords')
   for (const bytes of [credentials.username, credentials.password]) {
     if (bytes.length > MAX_CREDENTIAL) throw invalidProxy('user or password of the proxy is longer than 255 bytes')
     // Servers written in C compare up to the first NUL.

@@ -1,5 +1,4 @@
-import { type LookupFunction, Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import type { LookupFunction } from 'node:net'
 import { invalidArgument, outOfRange } from '../codec/arguments.js'
 import { Command } from '../codec/constants.js'
 import { canonicalIP, parseDestination } from '../codec/destination.js'
@@ -8,6 +7,7 @@ import { openUdpAssociation, type UdpAssociation } from '../udp/index.js'
 import type { Chain, Way } from './chain.js'
 import { parseTarget } from './idn.js'
 import { lookupAddress } from './lookup.js'
+import { isUnspecifiedHost, localHost, remoteHost } from './near.js'
 import { invalidProxy } from './proxy-url.js'
 
 /** How to associate. */
@@ -44,6 +44,7 @@ export async function udpAssociate(chain: Chain, request: AssociateRequest): Pro
   if (maxQueued !== undefined && !(Number.isInteger(maxQueued) && maxQueued > 0)) {
     throw outOfRange('maxQueued must be a positive integer')
   }
+  if (chain.last.version === 4) throw invalidProxy('SOCKS4 has no datagrams')
   if (chain.lastHop > 0) {
     throw invalidProxy('datagrams cannot pass a chain of proxies: they would leave this host outside of it')
   }
@@ -55,7 +56,7 @@ export async function udpAssociate(chain: Chain, request: AssociateRequest): Pro
 
 async function openAt(chain: Chain, { socket, bound }: Way, request: AssociateRequest): Promise<UdpAssociation> {
   const { relayAddress, signal, reassemble, maxQueued, lookup } = request
-  const isThere = relayAddress === 'proxy' || canonicalIP(bound.host)?.host === '0.0.0.0' || bound.host === '::'
+  const isThere = relayAddress === 'proxy' || isUnspecifiedHost(bound.host)
   const relayHost = isThere ? remoteHost(socket) : await literal(bound.host, lookup)
   const local = localHost(socket)
   if (bound.port === 0) throw new SocksError('ERR_SOCKS_INVALID_PORT', 'the proxy told no port for datagrams')
@@ -76,16 +77,4 @@ async function openAt(chain: Chain, { socket, bound }: Way, request: AssociateRe
 
 async function literal(host: string, lookup: LookupFunction | undefined): Promise<string> {
   return canonicalIP(host)?.host ?? (await lookupAddress(parseDestination(host, 0).host, lookup))
-}
-
-function remoteHost(socket: Duplex): string {
-  const address = socket instanceof Socket ? socket.remoteAddress : undefined
-  const host = address === undefined ? undefined : canonicalIP(address.replace(/%.*$/, ''))?.host
-  if (host !== undefined) return host
-  throw new SocksError('ERR_SOCKS_INVALID_HOST', 'the proxy told no address for datagrams, and has none of its own')
-}
-
-function localHost(socket: Duplex): string | undefined {
-  const address = socket instanceof Socket ? socket.localAddress : undefined
-  return address === undefined ? undefined : canonicalIP(address.replace(/%.*$/, ''))?.host
 }

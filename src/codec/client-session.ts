@@ -1,13 +1,14 @@
 // The client's half of a SOCKS5 handshake as a state machine without a socket; the mirror of server-session.ts.
 
 import type { Address } from './address.js'
-import { AuthStatus, Command, Method, ReplyCode, VERSION } from './constants.js'
+import { AuthStatus, Command, Method, ReplyCode, SOCKS4_VERSION, Socks4ReplyCode, VERSION } from './constants.js'
 import { type Destination, parseDestination } from './destination.js'
 import { assertNever, SocksError } from './errors.js'
 import { decodeMethodSelection, encodeGreeting } from './greeting.js'
 import { decodeReply, replyError } from './reply.js'
 import { encodeRequest } from './request.js'
 import { Session, type SessionOptions, type TransitionTable } from './session.js'
+import { decodeSocks4Reply, encodeSocks4Request } from './socks4.js'
 import { type Credentials, decodeUserPassStatus, encodeCredentials } from './userpass.js'
 
 /** What a {@link ClientSession} tells. Refusals are thrown, so every event is good news. */
@@ -26,10 +27,22 @@ export type ClientMessage =
   | { readonly type: 'authData'; readonly data: Uint8Array }
   /** A custom method has succeeded; nothing is sent. */
   | { readonly type: 'authEnd'; readonly unread?: Uint8Array | undefined }
-  | { readonly type: 'request'; readonly command: number; readonly destination: Pick<Destination, 'host' | 'port'> }
+  | ClientRequest
+
+/** What to ask for. */
+export interface ClientRequest {
+  readonly type: 'request'
+  readonly command: number
+  readonly destination: Pick<Destination, 'host' | 'port'>
+  /** USERID, of SOCKS4 alone: 0 to 255 bytes without NUL. Default: none. */
+  readonly userId?: Uint8Array | undefined
+}
 
 /** Options of {@link ClientSession}. */
-export type ClientSessionOptions = SessionOptions
+export interface ClientSessionOptions extends SessionOptions {
+  /** Speak SOCKS4, and SOCKS4a for names: the request is the first message. Default `false`. */
+  readonly socks4?: boolean | undefined
+}
 
 /** Where a {@link ClientSession} stands. */
 export type ClientState =
@@ -73,10 +86,13 @@ function afterReply(_code: number, command: number): ClientState {
 
 /** One handshake with a proxy, seen from the client. */
 export class ClientSession extends Session<ClientState, ClientEvent, ClientMessage> {
+  readonly #socks4: boolean
   #offered: readonly number[] = []
 
   constructor(options: ClientSessionOptions = {}) {
-    super(TRANSITIONS, 'initial', options)
+    const { socks4 = false } = options
+    super(TRANSITIONS, socks4 ? 'sending-request' : 'initial', options)
+    this.#socks4 = socks4
   }
 
   protected override read(): ClientEvent | undefined {
@@ -88,7 +104,7 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
       case 'authenticating':
         return this.takeAuthData()
       default:
-        return this.#readReply()
+        return this.#socks4 ? this.#readSocks4Reply() : this.#readReply()
     }
   }
 
@@ -115,7 +131,10 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
         return new Uint8Array(0)
       case 'request': {
         const { host, port } = message.destination
-        return encodeRequest({ command: message.command, address: parseDestination(host, port) })
+        const address = parseDestination(host, port)
+        return this.#socks4
+          ? encodeSocks4Target(address, message)
+          : encodeRequest({ command: message.command, address })
       }
       default:
         return assertNever(message)
@@ -146,6 +165,15 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
     throw new SocksError('ERR_SOCKS_AUTH_FAILED', 'the proxy refused the credentials', { status })
   }
 
+  #readSocks4Reply(): ClientEvent | undefined {
+    const version = this.peekByte(0)
+    const code = this.peekByte(1)
+    const isReply = version === 0x00 || version === SOCKS4_VERSION
+    if (isReply && code !== undefined && code !== Socks4ReplyCode.granted) throw socks4Refusal(code)
+    const reply = this.decode(decodeSocks4Reply)
+    return reply === undefined ? undefined : { type: 'reply', bound: reply.bound }
+  }
+
   #readReply(): ClientEvent | undefined {
     const code = this.peekByte(1)
     // Some servers send two or three bytes of a failure and stall: the code alone decides.
@@ -153,6 +181,30 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
     const reply = this.decode(decodeReply)
     return reply === undefined ? undefined : { type: 'reply', bound: reply.bound }
   }
+}
+
+/** A request of SOCKS4. @throws SocksError for what it has no room for. */
+function encodeSocks4Target(address: Destination, { command, userId = NO_USER_ID }: ClientRequest): Uint8Array {
+  if (address.type === 'ipv6') {
+    const replyCode = ReplyCode.addressTypeNotSupported
+    throw new SocksError('ERR_SOCKS_ADDRESS_TYPE_NOT_SUPPORTED', 'SOCKS4 has no IPv6 addresses', { replyCode })
+  }
+  // It would be read as the sign that a name follows.
+  if (/^0\.0\.0\.[1-9]/.test(address.host)) {
+    const replyCode = ReplyCode.hostUnreachable
+    throw new SocksError('ERR_SOCKS_INVALID_HOST', 'SOCKS4 cannot tell 0.0.0.x from a name', { replyCode })
+  }
+  return encodeSocks4Request({ command, address, userId })
+}
+
+const NO_USER_ID: Uint8Array = new Uint8Array(0)
+
+/** SOCKS4 says no in one way for all reasons, but for two about the user. `status` holds its byte. */
+function socks4Refusal(status: number): SocksError {
+  const isAboutUser = status === Socks4ReplyCode.noIdentd || status === Socks4ReplyCode.identityMismatch
+  if (isAboutUser) return new SocksError('ERR_SOCKS_AUTH_FAILED', 'the proxy does not accept the user', { status })
+  const replyCode = ReplyCode.generalFailure
+  return new SocksError('ERR_SOCKS_GENERAL_FAILURE', 'the proxy refused or failed', { status, replyCode })
 }
 
 function methodName(method: number): string {

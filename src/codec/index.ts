@@ -4,6 +4,7 @@ export { type Address, decodeAddress, encodeAddress, UNSPECIFIED_ADDRESS } from 
 export {
   type ClientEvent,
   type ClientMessage,
+  type ClientRequest,
   ClientSession,
   type ClientSessionOptions,
   type ClientState,
