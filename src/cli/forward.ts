@@ -1,7 +1,8 @@
+import { lookup } from 'node:dns/promises'
 import { parseArgs } from 'node:util'
 import { parseTarget } from '../client/idn.js'
 import { SocksClient } from '../client/index.js'
-import { type Destination, formatDestination, parseDestination } from '../codec/index.js'
+import { type Destination, formatDestination } from '../codec/index.js'
 import { createForwardServer } from '../server/index.js'
 import { createUdpForward } from '../udp/index.js'
 import { errorCode, parseHostPort, parseListen, proxyUrls, UsageError } from './command-line.js'
@@ -41,14 +42,18 @@ export async function forward(argv: readonly string[], { stdout, stderr, env }: 
   const stopped = stopOnSignals(() => way.close())
   try {
     const { host, port } = await way.listen(where)
-    const listening = formatDestination(parseDestination(host, port))
-    stdout.write(`forwarding ${listening} -> ${formatDestination(target)}\n`)
+    stdout.write(`forwarding ${written(host, port)} -> ${formatDestination(target)}\n`)
   } catch (error) {
-    stderr.write(`tubesock: cannot listen on ${where.host}:${where.port} (${errorCode(error)})\n`)
+    stderr.write(`tubesock: cannot listen on ${written(where.host, where.port)} (${errorCode(error)})\n`)
     return 1
   }
   await stopped
   return 0
+}
+
+/** As `--listen` takes it. */
+function written(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 function configure(argv: readonly string[], env: CommandIo['env']) {
@@ -103,7 +108,8 @@ function udpForward(client: SocksClient, target: Destination, fail: (error: unkn
   const way = createUdpForward({ target, open: () => client.udpAssociate() })
   way.on('error', fail)
   return {
-    listen: (where) => way.listen(where),
-    close: async () => way.close(),
+    // It takes addresses alone.
+    listen: async ({ host, port }) => way.listen({ host: (await lookup(host)).address, port }),
+    close: () => way.close(),
   }
 }

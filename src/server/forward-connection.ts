@@ -2,9 +2,9 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import {
   canonicalIP,
+  type Destination,
   encodeProxyHeader,
   type ProxyEndpoint,
-  parseDestination,
   ReplyCode,
   replyError,
   type SocksError,
@@ -13,6 +13,7 @@ import { NOBODY } from './authenticate.js'
 import { ClientConnection } from './client-connection.js'
 import type { CloseReason, Observer } from './events.js'
 import type { ForwardSettings } from './forward-server.js'
+import { checkedTarget } from './forward-target.js'
 import { hookError, untilAborted } from './operation.js'
 import type { ProxyHeaderReader } from './proxy-protocol.js'
 import type { ServerSideSession } from './session.js'
@@ -55,6 +56,8 @@ export class ForwardConnection extends ClientConnection {
     if (this.phase !== 'judging') return
     this.clearDeadline()
     session.destination = destination
+    // From here on there is something to wait for, whether or not the client has said anything.
+    this.sawBytes = true
     this.observer.requested()
     const { clientAddress, identity, signal } = session
     const info = { session, command: 'connect', identity, destination } as const
@@ -69,13 +72,13 @@ export class ForwardConnection extends ClientConnection {
     this.open(way.stream, { ...info, bound: way.bound, rules: way.rules })
   }
 
-  async #chooseTarget() {
+  async #chooseTarget(): Promise<Destination> {
     const { target } = this.#settings
     if (typeof target !== 'function') return target
     const { signal } = this.session
     try {
       const chosen = await untilAborted(signal, () => target(this.stream, this.session))
-      if (chosen !== undefined) return parseDestination(String(chosen.host), chosen.port)
+      if (chosen !== undefined) return checkedTarget(chosen)
     } catch (error) {
       throw signal.aborted ? error : hookError('target', error, ReplyCode.generalFailure)
     }
@@ -88,9 +91,15 @@ export class ForwardConnection extends ClientConnection {
     if (version === undefined) return
     const source = endpoint(this.session.clientAddress, this.session.clientPort)
     const near = this.stream instanceof Socket ? this.stream : undefined
-    const destination = endpoint(near?.localAddress, near?.localPort)
-    const isKnown = source !== undefined && destination !== undefined
-    const header = { version, command: 'proxy', tlvs: [], ...(isKnown ? { source, destination } : {}) } as const
+    // Who the client is matters more than where it came in: a stream that is no socket must not make it UNKNOWN.
+    const nowhere = source?.host.includes(':') ? '::' : '0.0.0.0'
+    const destination = endpoint(near?.localAddress, near?.localPort) ?? { host: nowhere, port: 0 }
+    const header = {
+      version,
+      command: 'proxy',
+      tlvs: [],
+      ...(source === undefined ? {} : { source, destination }),
+    } as const
     target.write(encodeProxyHeader(header))
   }
 }

@@ -1,11 +1,12 @@
 import type { Duplex } from 'node:stream'
-import { invalidArgument, isPort } from '../codec/arguments.js'
-import { type Destination, parseDestination } from '../codec/index.js'
+import { invalidArgument } from '../codec/arguments.js'
+import type { Destination } from '../codec/index.js'
 import type { HostAndPort } from './bind-options.js'
 import type { ClientConnection, ConnectionTimeouts } from './client-connection.js'
 import { egress } from './egress.js'
 import type { Observer } from './events.js'
 import { ForwardConnection } from './forward-connection.js'
+import { checkedTarget } from './forward-target.js'
 import { FrontDoor, type FrontDoorSettings } from './front-door.js'
 import { assertOptionTypes, FRONT_DOOR_OPTION_TYPES } from './option-types.js'
 import { type FrontDoorOptions, frontDoorSettings } from './options.js'
@@ -16,7 +17,8 @@ import type { ServerSideSession, Session } from './session.js'
 export interface ForwardServerOptions extends FrontDoorOptions {
   /**
    * Where every client is taken: fixed, or chosen for each socket. A function that returns nothing, throws or rejects
-   * turns the client away. A fixed target is the operator's own choice: any address, unless `egress` says otherwise.
+   * turns the client away. A fixed target is the operator's own choice: any address, unless `egress` or the rules of a
+   * given `outbound` say otherwise.
    */
   readonly target: HostAndPort | ForwardTarget
   /** Begin each connection to the target with a PROXY protocol header of this version, which tells who the client is. */
@@ -67,24 +69,16 @@ export class ForwardServer extends FrontDoor {
 
 function forwardSettings(options: ForwardServerOptions): ForwardSettings {
   assertOptionTypes(options, { ...FRONT_DOOR_OPTION_TYPES, target: 'any', sendProxyHeader: 'any' })
-  const { target, sendProxyHeader, outbound, dial } = options
+  const { target, sendProxyHeader } = options
   if (sendProxyHeader !== undefined && sendProxyHeader !== 1 && sendProxyHeader !== 2) {
     throw invalidArgument('option sendProxyHeader must be 1 or 2')
   }
   const isFixed = typeof target !== 'function'
-  const ownsChoice = isFixed && outbound === undefined && dial === undefined && options.egress === undefined
   return {
-    ...frontDoorSettings(ownsChoice ? { ...options, egress: egress.any() } : options),
+    ...frontDoorSettings(options, isFixed ? egress.any() : undefined),
     // Who may reach it is decided by where it listens; what they reach, by its operator.
     isProtected: true,
-    target: isFixed ? fixedTarget(target) : target,
+    target: isFixed ? checkedTarget(target) : target,
     sendProxyHeader,
   }
-}
-
-function fixedTarget(target: HostAndPort): Destination {
-  if (typeof target !== 'object' || target === null || !isPort(target.port) || target.port === 0) {
-    throw invalidArgument('option target must be { host, port } or a function')
-  }
-  return parseDestination(String(target.host), target.port)
 }

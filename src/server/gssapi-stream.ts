@@ -92,7 +92,6 @@ export class GssapiStream extends Duplex {
     for (let offset = 0; offset < bytes.length && !this.destroyed; offset += maxMessage) {
       const message = bytes.subarray(offset, offset + maxMessage)
       const frame = frameOf(GssapiMessageType.encapsulated, await wrapMessage(this.#protection, message, seals))
-      if (this.destroyed) return
       await new Promise<void>((resolve, reject) => {
         this.#inner.write(frame, (error) => (error ? reject(error) : resolve()))
       })
@@ -112,7 +111,6 @@ export class GssapiStream extends Duplex {
         }
         if (frame.type !== GssapiMessageType.encapsulated) throw badFrame('expected an encapsulated message')
         const message = await unwrapToken(this.#protection, frame.token, this.#options.demandsSeal)
-        if (message.length === 0 || this.destroyed) continue
         // Before: a consumer may ask for more while it is given this.
         this.#isWanted = false
         if (this.push(message)) this.#isWanted = true
@@ -161,7 +159,6 @@ export class FrameReader {
   #bytes: Uint8Array = new Uint8Array(0)
   #start = 0
   #end = 0
-  #isOwned = false
 
   /** What was pushed and is no part of a frame that was read. */
   get rest(): Uint8Array {
@@ -174,15 +171,14 @@ export class FrameReader {
       this.#bytes = chunk
       this.#start = 0
       this.#end = chunk.length
-      this.#isOwned = false
       return
     }
-    if (!this.#isOwned || this.#end + chunk.length > this.#bytes.length) {
+    // Always so where the bytes are a chunk, which is somebody else's.
+    if (this.#end + chunk.length > this.#bytes.length) {
       this.#bytes = new Uint8Array(2 * (rest.length + chunk.length))
       this.#bytes.set(rest)
       this.#start = 0
       this.#end = rest.length
-      this.#isOwned = true
     }
     this.#bytes.set(chunk, this.#end)
     this.#end += chunk.length

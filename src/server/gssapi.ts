@@ -92,7 +92,7 @@ export function gssapi(options: GssapiOptions): CustomMethod {
     try {
       return await negotiate(settings, channel, session)
     } catch (error) {
-      if (!session.signal.aborted) channel.write(ABORT)
+      channel.write(ABORT)
       throw error
     }
   })

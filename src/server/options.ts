@@ -5,6 +5,7 @@ import { type AuthMethod, noAuth } from './auth.js'
 import { type BindOptions, type BindSettings, bindSettings } from './bind-options.js'
 import type { ConnectionTimeouts } from './client-connection.js'
 import { COMMAND_NAMES, type CommandName } from './commands.js'
+import type { EgressPolicy } from './egress.js'
 import type { FrontDoorSettings } from './front-door.js'
 import type { LimitOptions } from './limits.js'
 import { assertOptionTypes, FRONT_DOOR_OPTION_TYPES, type OptionType, OUTBOUND_OPTION_TYPES } from './option-types.js'
@@ -131,9 +132,14 @@ export function serverSettings(options: ServerOptions): ServerSettings {
   }
 }
 
-/** What all front doors share, checked. `isProtected` is for the front door to say. @throws TypeError, RangeError. */
+/**
+ * What all front doors share, checked. `isProtected` is for the front door to say.
+ * @param defaultEgress see {@link Outbound}.
+ * @throws TypeError, RangeError.
+ */
 export function frontDoorSettings(
   options: FrontDoorOptions,
+  defaultEgress?: EgressPolicy,
 ): Omit<FrontDoorSettings, 'isProtected'> & ConnectionTimeouts {
   const { maxConnections, maxConnectionsPerClient, maxHandshakes, proxyProtocol } = options
   const outboundNames = Object.keys(OUTBOUND_OPTION_TYPES).filter((name) => Reflect.get(options, name) !== undefined)

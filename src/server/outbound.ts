@@ -63,9 +63,10 @@ export class Outbound {
 
   /**
    * Use {@link createOutbound}.
+   * @param defaultEgress what judges addresses where `egress` is left out, in place of the default by client.
    * @throws TypeError for `egress` beside `dial` without `resolve`: names would pass it unseen.
    */
-  constructor(options: OutboundOptions) {
+  constructor(options: OutboundOptions, defaultEgress?: EgressPolicy) {
     assertOptionTypes(options, OUTBOUND_OPTION_TYPES)
     const { dial, egress, resolve = false, localAddress } = options
     if (dial !== undefined && egress !== undefined && !resolve) {
@@ -75,7 +76,7 @@ export class Outbound {
     if (localAddress !== undefined && parseIP(localAddress) === undefined)
       throw invalidArgument('localAddress must be an IP address')
     this.#options = options
-    this.#judge = new Judge(options.authorize, egress, this.ownAddresses)
+    this.#judge = new Judge(options.authorize, egress ?? defaultEgress, this.ownAddresses)
   }
 
   /** Whether requests are judged by `authorize` at all. */

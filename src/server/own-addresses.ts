@@ -7,25 +7,29 @@ import { isUnspecified } from './resolve.js'
  * its own requests would come from loopback, where more is allowed.
  */
 export class OwnAddresses {
-  // As bound, and as it is dialed. Two of them may be the same (SO_REUSEPORT).
-  readonly #listeners: { readonly bound: string; readonly host: string; readonly port: number }[] = []
+  readonly #listeners = new Map<string, { readonly host: string; readonly port: number; readonly count: number }>()
 
   /** Adds a listener by its bound address. */
   add(host: string, port: number): void {
     // The zone of a link-local address names an interface of this host, and no part of what is dialed.
     const literal = canonicalIP(host.replace(/%.*$/, ''))
-    this.#listeners.push({ bound: host, host: literal?.host ?? host, port })
+    const key = `${host} ${port}`
+    // Several may listen on one address (SO_REUSEPORT).
+    const count = (this.#listeners.get(key)?.count ?? 0) + 1
+    this.#listeners.set(key, { host: literal?.host ?? host, port, count })
   }
 
   /** Removes a listener that was added with the same address. */
   remove(host: string, port: number): void {
-    const index = this.#listeners.findIndex((listener) => listener.bound === host && listener.port === port)
-    if (index >= 0) this.#listeners.splice(index, 1)
+    const key = `${host} ${port}`
+    const listener = this.#listeners.get(key)
+    if (listener === undefined || listener.count === 1) this.#listeners.delete(key)
+    else this.#listeners.set(key, { ...listener, count: listener.count - 1 })
   }
 
   /** Whether dialing `host` (a canonical IP literal) and `port` would reach one of the listeners. */
   has(host: string, port: number): boolean {
-    for (const listener of this.#listeners) {
+    for (const listener of this.#listeners.values()) {
       if (listener.port !== port) continue
       // Systems connect the unspecified address to themselves.
       if (listener.host === host || isUnspecified(host)) return true

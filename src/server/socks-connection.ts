@@ -19,6 +19,7 @@ import { authenticate, identify, identifyUserId, NOBODY, wrapStream } from './au
 import { ClientConnection } from './client-connection.js'
 import { COMMAND_NAMES, type CommandName, HANDLERS, type Way } from './commands.js'
 import type { CloseReason, Observer, RequestInfo } from './events.js'
+import { GssapiStream } from './gssapi-stream.js'
 import type { ServerSettings } from './options.js'
 import type { ProxyHeaderReader } from './proxy-protocol.js'
 import { replyCodeOf } from './reply-code.js'
@@ -236,9 +237,11 @@ export class SocksConnection extends ClientConnection {
   /** The name of the command that is asked for. @throws SocksError when it is not served. */
   #servedCommand({ command, userId }: ServerRequest): CommandName {
     const name = COMMAND_NAMES[command]
-    // A name does not fit into a reply of SOCKS4.
-    const fits = userId === undefined || command !== Command.resolvePtr
-    if (name !== undefined && fits && this.#settings.commands.has(name)) return name
+    // SOCKS4 knows no datagrams, and its reply has no room for a name.
+    const fits = userId === undefined || (command !== Command.udpAssociate && command !== Command.resolvePtr)
+    // Datagrams would have to be protected, too (RFC 1961 section 5), and the relay does not do that.
+    const isBare = command === Command.udpAssociate && this.stream instanceof GssapiStream
+    if (name !== undefined && fits && !isBare && this.#settings.commands.has(name)) return name
     const what = name ?? `0x${command.toString(16).padStart(2, '0')}`
     throw replyError(ReplyCode.commandNotSupported, `command ${what} is not served`, { rule: 'commands' })
   }

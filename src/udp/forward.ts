@@ -27,7 +27,10 @@ export interface UdpForwardOptions {
   readonly localAddress?: string | undefined
   /** Milliseconds without a datagram either way until a client's way is closed; 0 is never. Default 120,000 (RFC 4787). */
   readonly idleTimeoutMs?: number | undefined
-  /** Clients at a time; the one that was silent for longest makes room. Each has a socket. Default 1,024. */
+  /**
+   * Clients at a time; the one that was silent for longest makes room. Each has a socket. Default 1,024; with `open` 200,
+   * because each is an association, of which proxies allow one address a few (a server of this package 256).
+   */
   readonly maxClients?: number | undefined
 }
 
@@ -89,7 +92,7 @@ export class UdpForward extends EventEmitter<UdpForwardEvents> {
   constructor(options: UdpForwardOptions) {
     super()
     assertOptionTypes(options, TYPES)
-    const { target, idleTimeoutMs = 120_000, maxClients = 1_024 } = options
+    const { target, open, idleTimeoutMs = 120_000, maxClients = open === undefined ? 1_024 : 200 } = options
     this.#host = this.#hostOf(upstreamOf(options, destinationOf(target)))
     this.#clients = new IdleMap({ maxEntries: maxClients, idleTimeoutMs, onRemoved: (client) => client.close() })
     this.#sweeper = new Sweeper((now) => {
@@ -210,7 +213,8 @@ function upstreamOf({ open, lookup, localAddress }: UdpForwardOptions, target: D
 }
 
 function destinationOf(target: UdpForwardOptions['target'] | undefined): Destination {
-  assertOptionTypes(target ?? {}, { host: 'string', port: 'port' })
+  // A Destination will do, too: both are required, so that no other key can be a misspelt one.
+  assertOptionTypes({ host: target?.host, port: target?.port }, { host: 'string', port: 'port' })
   if (target?.host === undefined) throw invalidArgument('option target is { host, port }')
   if (target.port === undefined || target.port === 0) throw outOfRange('option target.port must be from 1 to 65535')
   return parseDestination(target.host, target.port)

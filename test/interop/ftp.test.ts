@@ -90,7 +90,7 @@ describe('active-mode FTP through BIND', () => {
       fixture.server.on('established', (info) => told.push(info))
       const directory = mkdtempSync(join(tmpdir(), 'tubesock-ftp-client-'))
       cleanup(() => rmSync(directory, { recursive: true, force: true }))
-    const commands = [
+      const commands = [
         `open 127.0.0.1 ${server().port}`,
         'user anonymous x',
         'binary',

@@ -185,6 +185,20 @@ describe('a tunnel that GSSAPI protects', () => {
     expect(near.writableLength).toBeLessThan(300_000)
   })
 
+  it.each([
+    [0, '0500'],
+    [1, '0507'],
+    [2, '0507'],
+    [3, '0507'],
+  ])('S135 UDP ASSOCIATE at level %i is answered %s: datagrams are not protected', async (level, answer) => {
+    const options: ServerOptions = { commands: ['connect', 'udp-associate'], dial: undefined }
+    const { client, raw } = await negotiated(level, new ToyGss(), options)
+    const request = connectRequest('0.0.0.0', 0, 3)
+    raw.write(level === 0 ? request : client.data(request))
+    const reply = level === 0 ? await raw.read(10) : (await client.read(10)).toString('hex')
+    expect(reply.slice(0, 4)).toBe(answer)
+  })
+
   it('S135 a denied request is answered within the protection, and the FIN comes behind it', async () => {
     const { client, raw, closed, context } = await negotiated(1, new ToyGss(), { authorize: () => false })
     raw.write(concat(client.data(REQUEST), client.data(Buffer.from('more'))))
@@ -200,8 +214,8 @@ const WRONG: Readonly<Record<string, (next: Uint8Array) => Uint8Array>> = {
   'a wrong version': () => hex('05'),
   'an unknown type': () => hex('01 04'),
   'an abort': () => hex('01 ff'),
-  'a token of the context': () => hex('01 01 00 00'),
-  'a level': () => frame(2, new ToyGss().wrap(Uint8Array.of(0), false)),
+  'a message as a token of the context': (next) => next.map((byte, index) => (index === 1 ? 1 : byte)),
+  'a message as a level': (next) => next.map((byte, index) => (index === 1 ? 2 : byte)),
   'an empty token': () => frame(3, ''),
   'a forged message': (next) => next.map((byte, index) => (index === next.length - 1 ? byte ^ 1 : byte)),
   'a message twice': (next) => concat(next, next),
@@ -271,7 +285,7 @@ describe('how a protected tunnel ends', () => {
     const errored = new Promise((resolve) => socket.on('error', resolve))
     raw.reset()
     expect(await errored).toMatchObject({ code: 'ECONNRESET' })
-    expect(await closing).toMatchObject({ reason: 'reset' })
+    expect(await closing).toMatchObject({ reason: 'reset', error: { code: 'ECONNRESET' } })
     expect(contexts).toMatchObject([{ disposed: 1, usedAfter: 0 }])
   })
 

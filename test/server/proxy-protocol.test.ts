@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { duplexPair } from 'node:stream'
@@ -14,10 +13,9 @@ import {
   type ServerOptions,
   type Session,
 } from '../../src/server/index.js'
-import { Daemon, freePort, temporaryDirectory, testDirectory } from '../interop/peers.js'
-import { requireProgram } from '../support/programs.js'
+import { testDirectory } from '../interop/peers.js'
 import { connectRequest, GREETING_NO_AUTH, hex, RawClient } from '../support/raw-client.js'
-import { cleanup, codeOf, type Fixture, startServer } from '../support/servers.js'
+import { cleanup, codeOf, startServer } from '../support/servers.js'
 import { startEcho, type Target } from '../support/targets.js'
 
 const FROM = { host: '192.0.2.5', port: 5_000 }
@@ -319,74 +317,5 @@ describe('a peer that was reset before it was accepted', () => {
     expect(await client.read(2)).toBe('0500')
     expect(sessions.map(({ clientAddress }) => clientAddress)).toEqual(['192.0.2.5'])
     expect(fixture.errors).toEqual([])
-  })
-})
-
-describe('haproxy in front', () => {
-  const haproxy = requireProgram('haproxy', 'haproxy')
-
-  /** haproxy on a free port, with one server behind it. */
-  async function startHaproxy(bind: string, server: string): Promise<number> {
-    const port = await freePort()
-    const directory = temporaryDirectory()
-    const file = join(directory, 'haproxy.cfg')
-    const config = [
-      'defaults',
-      '  mode tcp',
-      '  timeout connect 5s',
-      '  timeout client 30s',
-      '  timeout server 30s',
-      'frontend door',
-      `  bind 127.0.0.1:${port} ${bind}`,
-      '  default_backend socks',
-      'backend socks',
-      `  server one ${server}`,
-    ]
-    writeFileSync(file, `${config.join('\n')}\n`)
-    const daemon = new Daemon(haproxy, ['-db', '-f', file], directory)
-    cleanup(() => daemon.stop())
-    await daemon.listens(port)
-    return port
-  }
-
-  async function startSocks(): Promise<Fixture & { sessions: Session[]; all: ClosedInfo[] }> {
-    return startBehind({ proxyProtocol: ['127.0.0.1'], egress: anything })
-  }
-
-  it.each([
-    ['send-proxy', ''],
-    ['send-proxy-v2', ''],
-    // With more TLVs than it has of its own accord.
-    ['send-proxy-v2', 'proxy-v2-options unique-id,crc32c'],
-  ])('S138 %s %s tells our server who the client is', async (option, more) => {
-    const echo = await startEchoTarget()
-    const fixture = await startSocks()
-    const port = await startHaproxy('', `127.0.0.1:${fixture.port} ${option} ${more}`)
-    const client = await connectFrom('127.0.0.7', { port })
-    const { localPort } = client.stream as { localPort?: number } // a socket
-    expect(await ask(client, echo, [])).toEqual(['05000500', 'hello'])
-    await vi.waitFor(() => expect(fixture.all.some(({ reason }) => reason === 'end')).toBe(true), 10_000)
-    const { session } = fixture.all.find(({ reason }) => reason === 'end') ?? {}
-    expect(session).toMatchObject({ clientAddress: '127.0.0.7', clientPort: localPort, isLocal: false })
-    expect(fixture.errors).toEqual([])
-  })
-
-  it.each(['send-proxy', 'send-proxy-v2'])('S138 its health checks with %s are no errors', async (option) => {
-    const fixture = await startSocks()
-    await startHaproxy('', `127.0.0.1:${fixture.port} ${option} check check-send-proxy inter 20`)
-    await vi.waitFor(() => expect(fixture.all.length).toBeGreaterThan(5), { timeout: 10_000 })
-    expect(new Set(fixture.all.map(({ reason }) => reason))).toEqual(new Set(['empty']))
-    expect(fixture.errors).toEqual([])
-  })
-
-  it.each([1, 2] as const)('S138 accept-proxy believes our forward server (version %s)', async (version) => {
-    const echo = await startEchoTarget()
-    const fixture = await startSocks()
-    const port = await startHaproxy('accept-proxy', `127.0.0.1:${fixture.port} send-proxy-v2`)
-    const forward = createForwardServer({ target: { host: '127.0.0.1', port }, sendProxyHeader: version })
-    cleanup(() => forward.close({ graceMs: 0 }))
-    const client = await connectFrom('127.0.0.9', await forward.listen(0))
-    expect(await ask(client, echo, [])).toEqual(['05000500', 'hello'])
-    expect(fixture.sessions.filter(({ clientAddress }) => clientAddress === '127.0.0.9')).toHaveLength(1)
   })
 })

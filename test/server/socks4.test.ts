@@ -130,6 +130,13 @@ describe('SOCKS4 CONNECT', () => {
     }
   })
 
+  it('S44 knows CONNECT and BIND, whatever else SOCKS5 clients are served', async () => {
+    const fixture = await startSocks4({ commands: ['connect', 'bind', 'udp-associate', 'resolve-ptr'] })
+    for (const command of [0x03, 0x05, 0xf0, 0xf1, 0xff]) {
+      expect(await answer(fixture, socks4Request('127.0.0.1', 0, { command })), String(command)).toBe(REJECTED)
+    }
+  })
+
   it('S128 a USERID or a name without an end is answered 5B by its 256th byte, however slow', async () => {
     const fixture = await startSocks4()
     const start = hex('04 01 0050 7f000001')

@@ -221,7 +221,7 @@ function connect(
 ): void {
   const session = new ClientSession(options)
   const request = { type: 'request', command, destination: { host: 'example.com', port: pick } } as const
-  session.send({ type: 'greeting', methods })
+  session.send(options.socks4 ? request : { type: 'greeting', methods })
   drive(session, CLIENT_STATES, stream, { chunks, ends, limit: options.receiveLimit }, (event) => {
     switch (event.type) {
       case 'method':
