@@ -128,7 +128,7 @@ export class Relay {
 class Direction {
   bytes = 0
   delivered = false
-  #stopped = false
+  #handedOver = 0
   readonly source: Duplex
   readonly #sink: Duplex
   readonly #owner: Relay
@@ -161,7 +161,9 @@ class Direction {
 
   stop(): void {
     const { source } = this
-    this.#stopped = true
+    // Counted is what was handed over. Of a write that failed nobody knows how much was.
+    if (isFailedWrite(this.#sink.errored)) this.bytes = this.#handedOver
+    else if (!this.delivered) this.bytes -= Math.min(this.bytes - this.#handedOver, this.#sink.writableLength)
     source.off('error', this.#onError)
     source.off('close', this.#onClose)
     source.off('data', this.#onData)
@@ -173,11 +175,10 @@ class Direction {
   readonly #onData = (chunk: Uint8Array): void => {
     this.#owner.onProgress()
     try {
-      const hasRoom = this.#sink.write(chunk, (error) => {
-        // A socket reports what was under way when it was destroyed as written.
-        if (!error && !this.#stopped) this.bytes += chunk.length
-      })
-      if (!hasRoom) this.source.pause()
+      // Nothing waits: all that was written before has been handed over.
+      if (this.#sink.writableLength === 0) this.#handedOver = this.bytes
+      this.bytes += chunk.length
+      if (!this.#sink.write(chunk)) this.source.pause()
     } catch (error) {
       // A stream of the application's own whose write throws must not end the process.
       this.#owner.onBroken(error instanceof Error ? error : undefined)
@@ -207,4 +208,9 @@ class Direction {
     const { source } = this
     if (!(source.readableEnded && source.writableFinished)) this.#owner.onBroken(source.errored ?? undefined)
   }
+}
+
+/** A reset that is met by reading says nothing about what was written before. */
+function isFailedWrite(error: Error | null): boolean {
+  return error !== null && Reflect.get(error, 'syscall') !== 'read'
 }
