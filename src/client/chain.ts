@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { type LookupFunction, Socket as NetSocket, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Address } from '../codec/address.js'
@@ -5,6 +6,7 @@ import type { ClientSession } from '../codec/client-session.js'
 import { Command, ReplyCode } from '../codec/constants.js'
 import { type Destination, formatDestination } from '../codec/destination.js'
 import { SocksError } from '../codec/errors.js'
+import type { Credentials } from '../codec/userpass.js'
 import { explain, type Place, type Stage, timeoutError } from './failure.js'
 import { type Negotiated, negotiate } from './handshake.js'
 import { parseTarget } from './idn.js'
@@ -28,6 +30,8 @@ export interface Hop {
 /** What is the same for every operation through a chain. */
 export interface ChainOptions {
   readonly requireAuth: boolean
+  /** Fresh credentials for each connection, where a proxy has none of its own. */
+  readonly isolate: boolean
   readonly lookup: LookupFunction | undefined
   readonly localAddress: string | undefined
   readonly onHop: ((hop: Hop) => void) | undefined
@@ -61,7 +65,10 @@ export class Chain {
     if (options.requireAuth && proxies.some(({ version }) => version === 4)) {
       throw invalidProxy("SOCKS4 has no passwords, which 'requireAuth' asks for")
     }
-    if (options.requireAuth && proxies.some((hop) => hop.credentials() === undefined)) {
+    if (options.isolate && proxies.every((hop) => hop.version === 4 || hop.credentials() !== undefined)) {
+      throw invalidProxy("'isolate' makes up credentials, for which no proxy has a place")
+    }
+    if (options.requireAuth && !options.isolate && proxies.some((hop) => hop.credentials() === undefined)) {
       throw invalidProxy("'requireAuth' needs a username and a password for every proxy")
     }
     this.#proxies = proxies
@@ -146,7 +153,8 @@ export class Chain {
       destination: isUnspecified(target) ? unspecifiedFor(socket) : destination,
       command,
       version: proxy.version,
-      credentials: proxy.credentials(),
+      credentials:
+        proxy.credentials() ?? (this.#options.isolate && proxy.version === 5 ? freshCredentials() : undefined),
       requireAuth: this.#options.requireAuth,
       onStage: (stage) => {
         journey.stage = stage
@@ -218,6 +226,12 @@ class Journey {
     if (proxy === undefined) throw new TypeError(`no hop ${hop}`)
     return proxy
   }
+}
+
+/** Credentials that nobody has used, and nobody can guess. */
+function freshCredentials(): Credentials {
+  const encoder = new TextEncoder()
+  return { username: encoder.encode(randomUUID()), password: encoder.encode(randomUUID()) }
 }
 
 /** 0.0.0.0 stands for "no address of my own to tell" (RFC 1928 section 7), in the family of the connection. */

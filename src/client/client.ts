@@ -26,6 +26,11 @@ export interface SocksClientOptions {
   readonly timeoutMs?: number | undefined
   /** Refuse a proxy that would let us in without our credentials: offer no other method. Default `false`. */
   readonly requireAuth?: boolean | undefined
+  /**
+   * Give proxies without credentials a fresh random username and password for each connection. Tor keeps connections of
+   * different credentials on different circuits. Default `false`.
+   */
+  readonly isolate?: boolean | undefined
   /** In place of `dns.lookup`: for the name of the first proxy, and for targets of proxies that do not resolve. */
   readonly lookup?: LookupFunction | undefined
   /** Local IP address from which the first proxy is dialed. */
@@ -68,7 +73,9 @@ export class SocksClient {
    */
   constructor(options: SocksClientOptions) {
     assertOptions(options, CLIENT_KEYS)
-    const { proxy, timeoutMs = DEFAULT_TIMEOUT_MS, requireAuth = false, lookup, localAddress, onHop } = options
+    const { proxy, timeoutMs = DEFAULT_TIMEOUT_MS, lookup, localAddress, onHop } = options
+    const { requireAuth = false, isolate = false } = options
+    if (typeof isolate !== 'boolean') throw invalidArgument('isolate must be a boolean')
     if (localAddress !== undefined && isIP(localAddress) === 0)
       throw invalidArgument('localAddress must be an IP address')
     for (const [name, hook] of Object.entries({ lookup, onHop })) {
@@ -76,7 +83,7 @@ export class SocksClient {
     }
     this.#timeoutMs = checkTimeout(timeoutMs)
     this.#lookup = lookup
-    this.#chain = new Chain(proxy, { requireAuth, lookup, localAddress, onHop })
+    this.#chain = new Chain(proxy, { requireAuth, isolate, lookup, localAddress, onHop })
   }
 
   /** As the method of an instance, with the options of both. Whatever is wrong, it rejects. */
@@ -196,7 +203,7 @@ export class SocksClient {
   }
 }
 
-const CLIENT_KEYS = ['proxy', 'timeoutMs', 'requireAuth', 'lookup', 'localAddress', 'onHop']
+const CLIENT_KEYS = ['proxy', 'timeoutMs', 'requireAuth', 'isolate', 'lookup', 'localAddress', 'onHop']
 const ASSOCIATE_KEYS = ['signal', 'timeoutMs', 'relayAddress', 'reassemble', 'maxQueued']
 const BIND_KEYS = ['host', 'port', 'signal', 'timeoutMs']
 const LOOK_UP_KEYS = ['host', 'signal', 'timeoutMs']
