@@ -7,6 +7,7 @@ import { createForwardServer } from '../server/index.js'
 import { createUdpForward } from '../udp/index.js'
 import { errorCode, parseHostPort, parseListen, proxyUrls, UsageError } from './command-line.js'
 import type { CommandIo } from './io.js'
+import { ReverseForward } from './reverse.js'
 import { stopOnSignals } from './signals.js'
 
 export const FORWARD_USAGE = `tubesock forward [options] HOST:PORT
@@ -18,6 +19,9 @@ export const FORWARD_USAGE = `tubesock forward [options] HOST:PORT
   --listen HOST:PORT           where to listen [127.0.0.1:7777]; also [IPv6]:PORT, or PORT alone;
                                port 0 takes a free one
   --udp                        datagrams, by UDP ASSOCIATE
+  --reverse                    the other way round: the proxy listens, by BIND, at the port of --listen
+                               if it grants it, and what connects there is taken to HOST:PORT from
+                               here. One connection at a time can be waited for
 `
 
 /** How long connections may go on after the first SIGTERM or SIGINT, in milliseconds. */
@@ -34,10 +38,11 @@ interface Forward {
  * @throws UsageError
  */
 export async function forward(argv: readonly string[], { stdout, stderr, env }: CommandIo = process): Promise<number> {
-  const { client, where, target, isUdp } = configure(argv, env)
+  const { client, where, target, isUdp, isReverse } = configure(argv, env)
   const fail = (error: unknown): void => {
     stderr.write(`tubesock: ${error instanceof Error ? error.message : errorCode(error)}\n`)
   }
+  if (isReverse) return await reverse(client, where.port, target, { stdout, fail })
   const way = isUdp ? udpForward(client, target, fail) : tcpForward(client, target, fail)
   const stopped = stopOnSignals(() => way.close())
   try {
@@ -56,6 +61,27 @@ function written(host: string, port: number): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
+async function reverse(
+  client: SocksClient,
+  port: number,
+  target: Destination,
+  { stdout, fail }: { readonly stdout: CommandIo['stdout']; readonly fail: (error: unknown) => void },
+): Promise<number> {
+  const way = new ReverseForward(client, port, target, {
+    onListening: (address) => stdout.write(`forwarding ${address} -> ${formatDestination(target)}\n`),
+    onError: fail,
+  })
+  const stopped = stopOnSignals(() => way.close(GRACE_MS))
+  try {
+    await way.start()
+  } catch (error) {
+    fail(error)
+    return 1
+  }
+  await stopped
+  return 0
+}
+
 function configure(argv: readonly string[], env: CommandIo['env']) {
   const { values, positionals } = parseArgs({
     args: [...argv],
@@ -64,6 +90,7 @@ function configure(argv: readonly string[], env: CommandIo['env']) {
       proxy: { type: 'string', multiple: true, default: [] },
       listen: { type: 'string', default: '127.0.0.1:7777' },
       udp: { type: 'boolean', default: false },
+      reverse: { type: 'boolean', default: false },
     },
   })
   const [text, ...more] = positionals
@@ -71,9 +98,11 @@ function configure(argv: readonly string[], env: CommandIo['env']) {
   const target = targetOf(text)
   const proxy = proxyUrls(values.proxy, env)
   if (proxy.length === 0) throw new UsageError('forward needs --proxy (or TUBESOCK_PROXY)')
+  if (values.udp && values.reverse) throw new UsageError('--reverse is for TCP: BIND knows no datagrams')
   if (values.udp && proxy.length > 1)
     throw new UsageError('--udp goes through one proxy: datagrams cannot pass a chain')
-  return { client: clientOf(proxy), where: parseListen(values.listen), target, isUdp: values.udp }
+  const { udp: isUdp, reverse: isReverse } = values
+  return { client: clientOf(proxy), where: parseListen(values.listen), target, isUdp, isReverse }
 }
 
 function targetOf(text: string): Destination {
