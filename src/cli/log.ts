@@ -24,9 +24,13 @@ export function logServer(
     server.on('session', ({ id, clientAddress, clientPort }) =>
       log('session', { id, client: clientAddress, clientPort }),
     )
-    server.on('request', ({ session, identity, destination }) =>
-      log('request', { id: session.id, user: userOf(identity), ...target(destination) }),
+    server.on('request', ({ session, command, identity, destination }) =>
+      log('request', { id: session.id, user: userOf(identity), command, ...target(destination) }),
     )
+    server.on('denied', ({ session, command, identity, destination, rule, error }) => {
+      const where = destination === undefined ? {} : target(destination)
+      log('denied', { id: session.id, user: userOf(identity), command, ...where, rule, code: error.code })
+    })
     server.on('listening', ({ session, bound }) =>
       log('listening', { id: session.id, boundHost: bound.host, boundPort: bound.port }),
     )

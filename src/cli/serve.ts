@@ -29,7 +29,8 @@ export const SERVE_USAGE = `tubesock serve [options]
                                with # are comments
   --commands LIST              what may be asked for: connect,bind,udp-associate,resolve,
                                resolve-ptr [connect]
-  --socks4                     serve SOCKS4 and SOCKS4a, too; refused while users are asked for
+  --socks4                     serve SOCKS4 and SOCKS4a, too; it has no passwords: while users
+                               are asked for, each of its requests is refused
   --egress any|no-local|public what may be reached [loopback clients: any, others: no-local]
   --upstream URL               go out through this proxy; repeated: a chain
                                [TUBESOCK_PROXY, a list separated by blanks or commas]

@@ -65,15 +65,19 @@ export interface BindSettings extends BindOptions {
 
 /** Checks the options of BIND. @throws TypeError, RangeError. */
 export function bindSettings(options: BindOptions = {}): BindSettings {
-  assertOptionTypes(options, {
-    timeoutMs: 'milliseconds',
-    peer: 'any',
-    port: 'string',
-    portRange: 'object',
-    host: 'string',
-    advertise: 'any',
-    listen: 'function',
-  })
+  assertOptionTypes(
+    options,
+    {
+      timeoutMs: 'milliseconds',
+      peer: 'any',
+      port: 'string',
+      portRange: 'list',
+      host: 'string',
+      advertise: 'any',
+      listen: 'function',
+    },
+    'bind.',
+  )
   const { timeoutMs = 120_000, peer = 'strict', port = 'any', portRange, host, advertise } = options
   if (peer !== 'strict' && peer !== 'any' && typeof peer !== 'function') {
     throw invalidArgument("option bind.peer must be 'strict', 'any' or a function")

@@ -37,7 +37,7 @@ export interface CommandContext {
   /** Sends the first of two replies. */
   listening(bound: Address): void
   /** Tells of a denial that does not end the request. */
-  denied(error: SocksError): void
+  denied(error: SocksError, destination?: Destination): void
   /** Sends the reply, and keeps the relay as long as the client. */
   associated(association: Association, bound: Address): void
   /** Sends the last reply and goes on. */

@@ -56,6 +56,13 @@ export const egress = {
     patternPolicy('deny', patterns, otherwise),
 } as const
 
+/** @throws TypeError for what is no policy: `egress.publicOnly` without its parentheses makes one, and is none. */
+export function assertPolicy(policy: unknown, name: string): void {
+  const isMaker = Object.values<unknown>(egress).includes(policy)
+  if (typeof policy === 'function' && !isMaker) return
+  throw invalidArgument(`${name} takes a policy, as egress.publicOnly() makes one`)
+}
+
 /**
  * Whether an IP literal is a loopback address. Only the real ones (and IPv4-mapped, which is how a dual-stack socket names
  * an IPv4 peer): an address that merely embeds one (6to4, NAT64) can be somebody else's, who must not gain by it.
@@ -71,7 +78,7 @@ function patternPolicy(
   patterns: readonly string[],
   otherwise: EgressPolicy | undefined,
 ): EgressPolicy {
-  if (otherwise !== undefined && typeof otherwise !== 'function') throw invalidArgument('otherwise must be a policy')
+  if (otherwise !== undefined) assertPolicy(otherwise, 'otherwise')
   const list = new PatternList(patterns)
   if (list.firstName !== undefined) {
     const text = JSON.stringify(list.firstName)

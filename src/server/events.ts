@@ -62,7 +62,9 @@ export interface DeniedInfo {
   readonly session: Session
   /** `undefined` where the credentials were refused; `session.credentials` has them. */
   readonly identity: Identity | undefined
-  /** `undefined` where nothing was asked for yet. */
+  /** `undefined` where nothing was asked for yet, or nothing that is served. */
+  readonly command: RequestCommand | undefined
+  /** What was denied, of datagrams their own destination; `undefined` where nothing was asked for yet. */
   readonly destination: Destination | undefined
   /** The rule that said no, also in the error: `egress publicOnly`, `authorize deny 10.0.0.0/8`, `maxConnections`. */
   readonly rule: string
@@ -73,6 +75,7 @@ export interface DeniedInfo {
 export interface ClosedInfo {
   readonly session: Session
   readonly identity: Identity | undefined
+  readonly command: RequestCommand | undefined
   readonly destination: Destination | undefined
   /** From the client to the target, the handshake not counted. */
   readonly bytesUp: number
@@ -105,7 +108,8 @@ export interface Observer {
   request(info: RequestInfo): void
   listening(info: ListeningInfo): void
   established(info: EstablishedInfo): void
-  denied(error: SocksError): void
+  /** `destination`: what was denied, where that is not what the client asked for first. */
+  denied(error: SocksError, destination?: Destination): void
   refused(error: SocksError): void
   closed(reason: CloseReason, error: Error | undefined): void
 }

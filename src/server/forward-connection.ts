@@ -55,6 +55,7 @@ export class ForwardConnection extends ClientConnection {
     const destination = await this.#chooseTarget()
     if (this.phase !== 'judging') return
     this.clearDeadline()
+    session.command = 'connect'
     session.destination = destination
     // From here on there is something to wait for, whether or not the client has said anything.
     this.sawBytes = true

@@ -9,7 +9,7 @@ import { ForwardConnection } from './forward-connection.js'
 import { checkedTarget } from './forward-target.js'
 import { FrontDoor, type FrontDoorSettings } from './front-door.js'
 import { assertOptionTypes, FRONT_DOOR_OPTION_TYPES } from './option-types.js'
-import { type FrontDoorOptions, frontDoorSettings } from './options.js'
+import { type ClientSocket, type FrontDoorOptions, frontDoorSettings } from './options.js'
 import type { ProxyHeaderReader } from './proxy-protocol.js'
 import type { ServerSideSession, Session } from './session.js'
 
@@ -27,7 +27,7 @@ export interface ForwardServerOptions extends FrontDoorOptions {
 
 /** Chooses a target: a balancer, or what the client meant to reach (TPROXY: `localAddress` and `localPort` of the socket). */
 export type ForwardTarget = (
-  socket: Duplex,
+  socket: ClientSocket,
   session: Session,
 ) => HostAndPort | undefined | Promise<HostAndPort | undefined>
 

@@ -138,11 +138,11 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
    * Stops listening, drops clients that have not asked for anything yet, waits for open tunnels and running requests,
    * and destroys what is left when the grace is over. Resolves when all is gone; further calls share the first one's end.
    */
-  close(options: CloseOptions = {}): Promise<void> {
+  async close(options: CloseOptions = {}): Promise<void> {
     assertOptionTypes(options, { graceMs: 'milliseconds' })
     const { graceMs = 5_000 } = options
     this.#closing ??= this.#close(graceMs)
-    return this.#closing
+    await this.#closing
   }
 
   /** `close()` without a grace, for `await using`. */

@@ -46,7 +46,7 @@ export { type GssapiOptions, type GssContext, type GssStep, gssapi, type Protect
 export type { LimitOptions } from './limits.js'
 export type { ListenAddress, ListenOptions, ListenPath } from './listen-options.js'
 export type { ServerStats } from './monitor.js'
-export type { Fallback, FrontDoorOptions, ServerOptions, UserIdVerifier } from './options.js'
+export type { ClientSocket, Fallback, FrontDoorOptions, ServerOptions, UserIdVerifier } from './options.js'
 export { createOutbound, type Outbound, type OutboundOptions } from './outbound.js'
 export type {
   Authorize,

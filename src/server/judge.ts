@@ -67,7 +67,8 @@ export class Judge {
     const decisive = verdicts.find(({ isAllowed }) => isAllowed) ?? verdicts[0]
     const rule = `egress ${decisive === undefined ? policy.name : ruleOf(policy, { ...decisive.candidate, command: request.command })}`
     if (allowed.length > 0) return { candidates: allowed, rule }
-    throw new SocksError('ERR_SOCKS_EGRESS_DENIED', `denied by ${rule}`, {
+    const what = decisive === undefined ? '' : `: ${decisive.candidate.host} is ${decisive.candidate.kind}`
+    throw new SocksError('ERR_SOCKS_EGRESS_DENIED', `denied by ${rule}${what}`, {
       replyCode: ReplyCode.notAllowed,
       target: formatDestination(request),
       rule,

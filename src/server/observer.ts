@@ -1,4 +1,4 @@
-import type { SocksError } from '../codec/index.js'
+import type { Destination, SocksError } from '../codec/index.js'
 import type { ClientConnection } from './client-connection.js'
 import {
   type CloseReason,
@@ -77,12 +77,13 @@ export class ConnectionObserver implements Observer {
     this.#monitor.tell('established', info)
   }
 
-  denied(error: SocksError): void {
-    const { identity, destination } = this.#session
+  denied(error: SocksError, denied?: Destination): void {
+    const { identity, command, destination } = this.#session
     this.#tellSession()
     this.#monitor.denied++
     const { rule = error.code } = error
-    this.#monitor.tell('denied', { session: this.#session, identity, destination, rule, error })
+    const session = this.#session
+    this.#monitor.tell('denied', { session, identity, command, destination: denied ?? destination, rule, error })
   }
 
   refused(error: SocksError): void {
@@ -91,7 +92,7 @@ export class ConnectionObserver implements Observer {
   }
 
   closed(reason: CloseReason, error: Error | undefined): void {
-    const { identity, destination, bytesUp, bytesDown, durationMs } = this.#session
+    const { identity, command, destination, bytesUp, bytesDown, durationMs } = this.#session
     if (this.#connection !== undefined) this.#limits.remove(this.#connection)
     this.#tellSession()
     if (reason !== 'fallback' && !this.#isEstablished) this.#monitor.failed++
@@ -99,7 +100,17 @@ export class ConnectionObserver implements Observer {
     this.#monitor.bytesUp += bytesUp
     this.#monitor.bytesDown += bytesDown
     const session = this.#session
-    this.#monitor.tell('closed', { session, identity, destination, bytesUp, bytesDown, durationMs, reason, error })
+    this.#monitor.tell('closed', {
+      session,
+      identity,
+      command,
+      destination,
+      bytesUp,
+      bytesDown,
+      durationMs,
+      reason,
+      error,
+    })
     if (this.#limits.connections.size === 0) this.#onEmpty()
   }
 

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { invalidArgument } from '../codec/arguments.js'
 import type { ServerSessionOptions } from '../codec/index.js'
@@ -68,7 +69,10 @@ export type UserIdVerifier = (
 ) => boolean | object | null | undefined | Promise<boolean | object | null | undefined>
 
 /** Owns a socket from here on. */
-export type Fallback = (socket: Duplex, session: Session) => unknown
+export type Fallback = (socket: ClientSocket, session: Session) => unknown
+
+/** A client's stream. On TCP a `net.Socket`, with addresses; a stream given to `handle` may have none. */
+export type ClientSocket = Duplex & Partial<Pick<Socket, 'localAddress' | 'localPort' | 'remoteAddress' | 'remotePort'>>
 
 /** Checked options with every default filled in. */
 export interface ServerSettings extends FrontDoorSettings, ConnectionTimeouts {
@@ -88,7 +92,7 @@ export interface ServerSettings extends FrontDoorSettings, ConnectionTimeouts {
 const TYPES: Readonly<Record<keyof ServerOptions, OptionType>> = {
   ...FRONT_DOOR_OPTION_TYPES,
   auth: 'object',
-  commands: 'object',
+  commands: 'list',
   socks4: 'any',
   bind: 'object',
   udp: 'object',
@@ -142,6 +146,9 @@ export function frontDoorSettings(
   defaultEgress?: EgressPolicy,
 ): Omit<FrontDoorSettings, 'isProtected'> & ConnectionTimeouts {
   const { maxConnections, maxConnectionsPerClient, maxHandshakes, proxyProtocol } = options
+  if (options.outbound !== undefined && !(options.outbound instanceof Outbound)) {
+    throw invalidArgument('option outbound takes what createOutbound() returns')
+  }
   const outboundNames = Object.keys(OUTBOUND_OPTION_TYPES).filter((name) => Reflect.get(options, name) !== undefined)
   if (options.outbound !== undefined && outboundNames.length > 0) {
     throw invalidArgument(`option ${outboundNames[0]} belongs to the outbound that is given beside it`)

@@ -8,7 +8,7 @@ import {
   SocksError,
 } from '../codec/index.js'
 import { asConnection, boundOf, type Candidate, dialDirect, discardResult, whenConnected } from './dial.js'
-import type { EgressPolicy } from './egress.js'
+import { assertPolicy, type EgressPolicy } from './egress.js'
 import { Judge } from './judge.js'
 import { Operation, untilAborted } from './operation.js'
 import { assertOptionTypes, OUTBOUND_OPTION_TYPES } from './option-types.js'
@@ -69,6 +69,7 @@ export class Outbound {
   constructor(options: OutboundOptions, defaultEgress?: EgressPolicy) {
     assertOptionTypes(options, OUTBOUND_OPTION_TYPES)
     const { dial, egress, resolve = false, localAddress } = options
+    if (egress !== undefined) assertPolicy(egress, 'option egress')
     if (dial !== undefined && egress !== undefined && !resolve) {
       throw invalidArgument('egress with dial judges IP literals alone: add resolve: true, or leave egress out')
     }

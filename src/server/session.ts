@@ -1,4 +1,5 @@
 import type { Credentials, Destination } from '../codec/index.js'
+import type { RequestCommand } from './request.js'
 
 /** Who a client is, as the authentication method said; `{}` where there was none. */
 export type Identity = Readonly<Record<string, unknown>>
@@ -19,6 +20,8 @@ export interface Session {
   readonly identity: Identity | undefined
   /** RFC 1929 credentials as raw bytes, once received. Never part of an event or of what `inspect` prints. */
   readonly credentials: Credentials | undefined
+  /** Which command the client asked for, once it has asked for one that is served. */
+  readonly command: RequestCommand | undefined
   /** What the client asked for, once it has. */
   readonly destination: Destination | undefined
   /** Bytes from the client to the target, so far. */
@@ -49,6 +52,7 @@ export class ServerSideSession implements Session {
   clientPort: number | undefined
   isLocal = false
   identity: Identity | undefined
+  command: RequestCommand | undefined
   destination: Destination | undefined
   readonly #startedAt = performance.now()
   #gone: AbortController | undefined

@@ -216,6 +216,7 @@ export class SocksConnection extends ClientConnection {
     if (identity === undefined) throw replyError(ReplyCode.notAllowed, 'not authenticated', { rule: 'auth' })
     const { destination } = request
     const command = name === 'udp-associate' ? 'udp' : name
+    session.command = command
     const info: RequestInfo = { session, command, identity, destination }
     this.observer.request(info)
     const { host, port } = destination
@@ -226,7 +227,7 @@ export class SocksConnection extends ClientConnection {
         stream: this.stream,
         isWaiting: () => this.phase === 'judging',
         listening: (bound) => this.#listening(bound, info),
-        denied: (error) => this.observer.denied(error),
+        denied: (error, denied) => this.observer.denied(error, denied),
         associated: (association, bound) => this.#associated(association, bound, info),
         established: (way) => this.#established(way, info),
       },

@@ -54,20 +54,24 @@ export interface UdpSettings extends UdpOptions {
 
 /** Checks the options of UDP ASSOCIATE; what the relay takes is checked by it, too. @throws TypeError, RangeError. */
 export function udpSettings(options: UdpOptions = {}): UdpSettings {
-  assertOptionTypes(options, {
-    idleTimeoutMs: 'milliseconds',
-    maxMappings: 'count',
-    maxAssociationsPerClient: 'count',
-    host: 'string',
-    advertise: 'any',
-    portRange: 'object',
-    nat: 'string',
-    reassemble: 'boolean',
-    client: 'string',
-    replyAddress: 'string',
-    relatchAfterMs: 'milliseconds',
-    associate: 'function',
-  })
+  assertOptionTypes(
+    options,
+    {
+      idleTimeoutMs: 'milliseconds',
+      maxMappings: 'count',
+      maxAssociationsPerClient: 'count',
+      host: 'string',
+      advertise: 'any',
+      portRange: 'list',
+      nat: 'string',
+      reassemble: 'boolean',
+      client: 'string',
+      replyAddress: 'string',
+      relatchAfterMs: 'milliseconds',
+      associate: 'function',
+    },
+    'udp.',
+  )
   const { host, advertise, portRange, nat, client = 'address', replyAddress, maxAssociationsPerClient = 256 } = options
   if (host !== undefined && parseIP(host) === undefined) throw invalidArgument('option udp.host must be an IP address')
   assertAdvertise(advertise, 'udp.advertise')

@@ -145,7 +145,7 @@ async function decide(
     return candidates.find((candidate) => candidate.host === current?.host) ?? candidates[0]
   } catch (error) {
     if (isSocksError(error) && error.rule !== undefined) {
-      denied(error)
+      denied(error, parseDestination(host, port))
       return undefined
     }
     throw error

@@ -187,16 +187,17 @@ describe('--log', () => {
     const told = (id: number) => events.filter((event) => event.id === id)
     expect(told(1)).toMatchObject([
       { event: 'session', client: '127.0.0.1', clientPort: expect.any(Number) },
+      { event: 'denied', rule: 'auth', code: 'ERR_SOCKS_AUTH_FAILED' },
       { event: 'closed', reason: 'auth-failed', error: expect.stringMatching(/^ERR_SOCKS_AUTH_FAILED: /) },
     ])
     expect(told(2)).toMatchObject([
       { event: 'session' },
-      { event: 'request', host: '127.0.0.1', port: expect.any(Number) },
+      { event: 'request', command: 'connect', host: '127.0.0.1', port: expect.any(Number) },
       { event: 'established', boundHost: '127.0.0.1', boundPort: expect.any(Number) },
       { event: 'closed', user: 'ann', bytesUp: 3, bytesDown: 3, reason: 'end', host: '127.0.0.1' },
     ])
     expect(told(3)).toMatchObject([{ event: 'session' }, { event: 'request' }, { event: 'closed', reason: 'refused' }])
-    expect(events).toHaveLength(9)
+    expect(events).toHaveLength(10)
     expect(stderr).not.toContain(PASSWORD)
     expect(stderr).not.toContain('wrong-guess')
   })

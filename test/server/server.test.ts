@@ -199,7 +199,7 @@ describe('handle', () => {
     // @ts-expect-error misspelt: the client would count as remote
     expect(() => server.handle(duplexPair()[0], { address: '127.0.0.1' })).toThrow(TypeError)
     // @ts-expect-error misspelt
-    expect(() => server.close({ grace: 1 })).toThrow(TypeError)
+    await expect(server.close({ grace: 1 })).rejects.toThrow(TypeError)
   })
 
   it('a server that is closed destroys what it is given', async () => {
