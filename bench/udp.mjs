@@ -213,9 +213,11 @@ async function serve(subject, targetPort) {
     far.send(data, targetPort, HOST)
   })
   far.on('message', (data) => near.send(data, client.port, client.address))
+  // With a look-up that answers at once, they listen before `bind` returns.
+  const listening = Promise.all([once(near, 'listening'), once(far, 'listening')])
   near.bind(0, HOST)
   far.bind(0)
-  await Promise.all([once(near, 'listening'), once(far, 'listening')])
+  await listening
   tell({ port: near.address().port })
 }
 

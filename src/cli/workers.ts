@@ -1,4 +1,5 @@
 import cluster, { type Worker } from 'node:cluster'
+import { errorCode } from './command-line.js'
 import type { CommandIo } from './io.js'
 
 /** What a worker tells the process that started it. */
@@ -33,18 +34,32 @@ export function runWorkers(
     let signals = 0
 
     const fork = (): void => {
-      if (exitCode === undefined) started.set(cluster.fork(), performance.now())
+      if (exitCode !== undefined) return
+      const worker = cluster.fork()
+      started.set(worker, performance.now())
+      // It could not be spawned; then nothing else is told of it.
+      worker.on('error', (error) => {
+        if (worker.process.pid !== undefined || !started.delete(worker)) return
+        stderr.write(`tubesock: cannot start a worker (${errorCode(error)})\n`)
+        if (exitCode === undefined) setTimeout(fork, SOONEST_MS)
+        else if (started.size === 0) resolve(exitCode)
+      })
     }
     const order = (what: WorkerOrder): void => {
       // One that is ending by itself takes no orders.
       for (const worker of started.keys()) if (worker.isConnected()) worker.send(what, () => {})
     }
-    const onMessage = (_worker: Worker, message: WorkerMessage): void => {
+    const onMessage = (worker: Worker, message: WorkerMessage): void => {
       if (message.type === 'failed') {
         if (exitCode !== undefined) return
         exitCode = message.exitCode
         stderr.write(`tubesock: ${message.problem}\n`)
         order('stop now')
+        return
+      }
+      if (exitCode !== undefined) {
+        // The order to stop came before it could hear one.
+        worker.send(signals > 1 ? 'stop now' : 'stop', () => {})
         return
       }
       ready++
@@ -67,6 +82,11 @@ export function runWorkers(
       exitCode ??= 0
       if (started.size === 0) resolve(exitCode)
       order(signals === 1 ? 'stop' : 'stop now')
+      // One that does not even hear that.
+      if (signals > 1) setTimeout(() => kill(), SOONEST_MS)
+    }
+    const kill = (): void => {
+      for (const worker of started.keys()) worker.process.kill('SIGKILL')
     }
     cluster.on('message', onMessage)
     cluster.on('exit', onExit)

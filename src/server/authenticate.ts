@@ -1,4 +1,4 @@
-import { Duplex } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import {
   AuthStatus,
   type Credentials,
@@ -9,9 +9,9 @@ import {
   type SocksErrorCode,
 } from '../codec/index.js'
 import { isByteStream } from '../stream/byte-stream.js'
-import { guard } from '../stream/handover.js'
 import type { Authenticated, AuthMethod, CustomMethod } from './auth.js'
 import type { AuthChannel } from './auth-channel.js'
+import { discardStream } from './dial.js'
 import { hookError, untilAborted } from './operation.js'
 import type { Identity, Session } from './session.js'
 
@@ -64,17 +64,11 @@ export async function wrapStream(
   stream: Duplex,
   session: Session,
 ): Promise<Duplex> {
-  const wrapped = await ask(session, () => wrap(stream), discard)
+  const wrapped = await ask(session, () => wrap(stream), discardStream)
   if (isByteStream(wrapped) && !wrapped.destroyed) return wrapped
-  discard(wrapped)
+  discardStream(wrapped)
   const cause = new TypeError('wrap returns a Duplex of bytes that is not destroyed')
   throw hookError('auth', cause, ReplyCode.generalFailure)
-}
-
-function discard(wrapped: unknown): void {
-  if (!(wrapped instanceof Duplex)) return
-  guard(wrapped)
-  wrapped.destroy()
 }
 
 /** Asks a hook no longer than the client is there. Its failure is told as one of a hook, unless it has a name already. */

@@ -11,10 +11,12 @@ import {
 import { isByteStream } from '../stream/byte-stream.js'
 import { guard } from '../stream/handover.js'
 import { openPeerListener } from './bind-listener.js'
-import type { AcceptedPeer, BindListener, BindSettings } from './bind-options.js'
+import type { AcceptedPeer, BindListen, BindListener, BindSettings } from './bind-options.js'
 import type { CommandContext } from './commands.js'
+import { discardStream } from './dial.js'
 import { hookError, Operation, untilAborted } from './operation.js'
-import type { BindAdmission } from './outbound.js'
+import type { BindAdmission, Outbound } from './outbound.js'
+import { assertAddress } from './reachable.js'
 import { dialError } from './reply-code.js'
 import type { OutboundTarget } from './request.js'
 
@@ -33,7 +35,7 @@ export async function bind(context: CommandContext, target: OutboundTarget): Pro
     if (context.isWaiting()) context.established({ stream, bound: peer, rules })
     else stream.destroy()
   } finally {
-    listener.close()
+    closeListener(listener)
   }
 }
 
@@ -48,12 +50,28 @@ async function open(context: CommandContext, target: OutboundTarget, admission: 
       return await openPeerListener(settings, { peers, port: destination.port, version, control: stream, localAddress })
     }
     const request = Object.freeze({ ...target, host: destination.host, port: destination.port })
-    const listener = await untilAborted(signalOf(target), () => listen(request), closeLate)
-    assertListener(listener)
-    return listener
+    return await openElsewhere(outbound, request, listen)
   } catch (error) {
     const hook = listen === undefined ? undefined : 'bind.listen'
     throw target.signal?.aborted ? error : dialError(error, formatDestination(destination), hook)
+  }
+}
+
+/** Asks the hook, no longer than a dial may take. What it made is ended when nobody can use it. */
+async function openElsewhere(outbound: Outbound, request: OutboundTarget, listen: BindListen): Promise<BindListener> {
+  const operation = outbound.operation(request)
+  try {
+    const asked = Object.freeze({ ...request, signal: operation.signal })
+    const listener = await untilAborted(operation.signal, () => listen(asked), closeListener)
+    try {
+      assertListener(listener)
+    } catch (error) {
+      closeListener(listener)
+      throw error
+    }
+    return listener
+  } finally {
+    operation.done()
   }
 }
 
@@ -97,12 +115,16 @@ async function accept(
   signal: AbortSignal,
   { listen }: BindSettings,
 ): Promise<{ socket: Duplex; peer: Destination }> {
+  let accepted: AcceptedPeer | undefined
   try {
-    const accepted = await untilAborted(signal, () => listener.accept({ signal }), destroyLate)
+    accepted = await untilAborted(signal, () => listener.accept({ signal }), destroyAccepted)
     if (!isByteStream(accepted?.socket)) throw new TypeError('accept resolved to no Duplex of bytes')
     guard(accepted.socket)
-    return { socket: accepted.socket, peer: parseDestination(accepted.peer.host, accepted.peer.port) }
+    const { host, port } = accepted.peer
+    // Where it came from is what the system says: a zone names an interface of this host.
+    return { socket: accepted.socket, peer: parseDestination(host.replace(/%.*$/, ''), port) }
   } catch (error) {
+    destroyAccepted(accepted)
     throw signal.aborted || listen === undefined ? error : dialError(error, 'the peer', 'bind.listen')
   }
 }
@@ -143,15 +165,18 @@ function assertListener(listener: unknown): asserts listener is BindListener {
   const { address, accept, close } = (listener ?? {}) as Partial<BindListener>
   if (typeof accept !== 'function' || typeof close !== 'function')
     throw new TypeError('bind.listen returned no listener')
-  parseDestination(String(address?.host ?? ''), Number(address?.port))
+  assertAddress(address, 'bind.listen')
 }
 
-function closeLate(listener: BindListener | undefined): void {
-  listener?.close?.()
+/** What the application's listener throws at its end is nobody's to answer. */
+function closeListener(listener: BindListener | undefined): void {
+  try {
+    listener?.close?.()
+  } catch {}
 }
 
-function destroyLate(accepted: AcceptedPeer | undefined): void {
-  accepted?.socket?.destroy()
+function destroyAccepted(accepted: AcceptedPeer | undefined): void {
+  discardStream(accepted?.socket)
 }
 
 function signalOf({ signal }: OutboundTarget): AbortSignal {

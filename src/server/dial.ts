@@ -145,7 +145,11 @@ export function asConnection(result: DialResult): {
 
 /** Destroys what a dialer returned when nobody waits for it any more. */
 export function discardResult(result: DialResult): void {
-  const stream = result instanceof Duplex ? result : result?.stream
+  discardStream(result instanceof Duplex ? result : result?.stream)
+}
+
+/** Destroys what may be a stream, whatever that comes to. */
+export function discardStream(stream: unknown): void {
   if (!(stream instanceof Duplex)) return
   guard(stream)
   stream.destroy()

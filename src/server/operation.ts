@@ -45,7 +45,7 @@ export function untilAborted<T>(
     signal.addEventListener('abort', onAbort, { once: true })
     const onValue = (value: T): void => {
       signal.removeEventListener('abort', onAbort)
-      if (signal.aborted) discard?.(value)
+      if (signal.aborted) discardSafely(value, discard)
       else resolve(value)
     }
     const onError = (error: unknown): void => {
@@ -55,6 +55,13 @@ export function untilAborted<T>(
     // An executor turns a synchronous throw of the hook into a rejection.
     new Promise<T>((settle) => settle(work())).then(onValue, onError)
   })
+}
+
+/** What nobody waits for any more may fail to end, and there is nobody to tell. */
+function discardSafely<T>(value: T, discard: ((late: T) => void) | undefined): void {
+  try {
+    discard?.(value)
+  } catch {}
 }
 
 /** A failure of a function that the application supplied; its own error is the `cause`. */

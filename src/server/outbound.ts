@@ -14,7 +14,15 @@ import { Operation, untilAborted } from './operation.js'
 import { assertOptionTypes, OUTBOUND_OPTION_TYPES } from './option-types.js'
 import { OwnAddresses } from './own-addresses.js'
 import { dialError } from './reply-code.js'
-import type { Authorize, Dial, OutboundConnection, OutboundRequest, OutboundTarget, RequestCommand } from './request.js'
+import type {
+  Authorize,
+  Dial,
+  DialResult,
+  OutboundConnection,
+  OutboundRequest,
+  OutboundTarget,
+  RequestCommand,
+} from './request.js'
 import { isUnspecified, type Lookup, resolveDestination, reverseLookup } from './resolve.js'
 
 /** Options of {@link createOutbound}. */
@@ -188,6 +196,12 @@ export class Outbound {
     })
   }
 
+  /** @internal A deadline of this way out for what a hook does on behalf of `target`, its client's end included. */
+  operation({ host, port, signal }: OutboundTarget): Operation {
+    const { dialTimeoutMs = 30_000 } = this.#options
+    return new Operation(signal, dialTimeoutMs, () => dialTimeout(parseDestination(host, port)))
+  }
+
   /** One bounded operation of this way out on behalf of `target`. */
   async #within<T>(
     { signal }: OutboundTarget,
@@ -224,16 +238,29 @@ export class Outbound {
     }
     try {
       const result = await untilAborted(request.signal, () => dial(request), discardResult)
-      const { stream, bound } = asConnection(result)
-      return { stream: await whenConnected(stream, request.signal), bound: boundOf(stream, bound), rules }
+      return await this.#connected(result, request, rules)
     } catch (error) {
       throw request.signal.aborted ? error : dialError(error, formatDestination(request), 'dial')
     }
   }
 
+  async #connected(
+    result: DialResult,
+    request: OutboundRequest,
+    rules: readonly string[],
+  ): Promise<OutboundConnection> {
+    try {
+      const { stream, bound } = asConnection(result)
+      return { stream: await whenConnected(stream, request.signal), bound: boundOf(stream, bound), rules }
+    } catch (error) {
+      discardResult(result)
+      throw error
+    }
+  }
+
   async #candidates(request: OutboundRequest): Promise<Candidate[]> {
     try {
-      return await untilAborted(request.signal, () => resolveDestination(request, this.#options.lookup))
+      return await untilAborted(request.signal, () => resolveDestination(request, this.#options.lookup, request))
     } catch (error) {
       throw request.signal.aborted ? error : dialError(error, formatDestination(request), 'lookup')
     }

@@ -42,7 +42,24 @@ export class OwnAddresses {
 function isOwn(host: string): boolean {
   const bytes = parseIP(host)
   if (bytes !== undefined && ['loopback', 'unspecified'].includes(classifyIP(bytes))) return true
-  return Object.values(networkInterfaces())
-    .flat()
-    .some((entry) => entry?.address === host)
+  return hostAddresses().has(host)
+}
+
+/** How long the addresses of this host are taken to be the same, in milliseconds: to list them takes milliseconds where there are many. */
+const FRESH_MS = 1_000
+
+let known: ReadonlySet<string> = new Set()
+let knownAt = Number.NEGATIVE_INFINITY
+
+function hostAddresses(): ReadonlySet<string> {
+  const now = performance.now()
+  if (now - knownAt > FRESH_MS) {
+    known = new Set(
+      Object.values(networkInterfaces())
+        .flat()
+        .flatMap((entry) => (entry === undefined ? [] : [entry.address])),
+    )
+    knownAt = now
+  }
+  return known
 }

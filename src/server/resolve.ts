@@ -1,6 +1,8 @@
-import { type LookupAddress, type LookupOptions, lookupService, lookup as systemLookup } from 'node:dns'
+import { type LookupAddress, type LookupOptions, lookupService } from 'node:dns'
+import { lookup as systemLookup } from 'node:dns/promises'
 import { canonicalIP, type Destination, parseDestination } from '../codec/index.js'
 import type { Candidate } from './dial.js'
+import { FairLookups } from './fair-lookups.js'
 
 /** The signature of `dns.lookup`, as `net.connect` takes it. Either shape of answer will do. */
 export type Lookup = (
@@ -9,29 +11,55 @@ export type Lookup = (
   callback: (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void,
 ) => void
 
-/** The addresses of a destination, canonical and without repeats; a literal is its own. Rejects with the resolver's error. */
+/** Who asks, for the turn that the question gets; and until when. */
+export interface Asker {
+  readonly clientAddress: string | undefined
+  readonly signal: AbortSignal
+}
+
+/**
+ * Addresses of one name that are judged and dialed; further ones are dropped. No site has as many, but an answer of DNS has
+ * room for thousands, each of which costs a rule and may cost an attempt.
+ */
+const MAX_ADDRESSES = 64
+
+/**
+ * The addresses of a destination, canonical and without repeats, 64 at the most; a literal is its own. Rejects with the
+ * resolver's error.
+ */
 export async function resolveDestination(
   destination: Destination,
-  lookup: Lookup = defaultLookup,
+  lookup: Lookup | undefined,
+  { clientAddress = '', signal }: Asker,
 ): Promise<Candidate[]> {
   const { type, host, port } = destination
   if (type !== 'domain') return [{ type, host, port }]
-  const answer = await new Promise<unknown>((resolve, reject) => {
+  const answer = await (lookup === undefined ? systemLookups.lookUp(host, clientAddress, signal) : ask(lookup, host))
+  const candidates = new Map<string, Candidate>()
+  for (const address of addressesOf(answer)) {
+    // Zones, and whatever else a resolver may return that is no IP literal: no rule could judge it.
+    const literal = canonicalIP(address)
+    if (literal !== undefined && !isUnspecified(literal.host)) candidates.set(literal.host, { ...literal, port })
+    if (candidates.size === MAX_ADDRESSES) break
+  }
+  if (candidates.size > 0) return [...candidates.values()]
+  throw Object.assign(new Error(`no usable address for ${host}`), { code: 'ENOTFOUND' })
+}
+
+/** Asks a resolver of the application's own. */
+function ask(lookup: Lookup, host: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
     const returned: unknown = lookup(host, { all: true }, (error, addresses) =>
       error ? reject(error) : resolve(addresses),
     )
     // An async function in its place: its rejection is an answer, too.
     Promise.resolve(returned).catch(reject)
   })
-  const candidates = new Map<string, Candidate>()
-  for (const address of addressesOf(answer)) {
-    // Zones, and whatever else a resolver may return that is no IP literal: no rule could judge it.
-    const literal = canonicalIP(address)
-    if (literal !== undefined && !isUnspecified(literal.host)) candidates.set(literal.host, { ...literal, port })
-  }
-  if (candidates.size > 0) return [...candidates.values()]
-  throw Object.assign(new Error(`no usable address for ${host}`), { code: 'ENOTFOUND' })
 }
+
+// Node looks names up in the threads of libuv, four unless the environment says otherwise, which files and cryptography use, too.
+const THREADS = Math.max(1, Math.floor(Number(process.env.UV_THREADPOOL_SIZE ?? 4)) || 4)
+const systemLookups = new FairLookups((host) => systemLookup(host, { all: true }), THREADS)
 
 /** The name of an address, by the system's resolver, canonical. Rejects with its error. */
 export function reverseLookup(host: string): Promise<string> {
@@ -70,6 +98,3 @@ function addressesOf(answer: unknown): string[] {
 export function isUnspecified(host: string): boolean {
   return host === '0.0.0.0' || host === '::'
 }
-
-const defaultLookup: Lookup = (hostname, options, callback) =>
-  systemLookup(hostname, { ...options, all: true }, (error, addresses) => callback(error, addresses ?? []))

@@ -12,11 +12,13 @@ import {
 import { openUdpRelay, type UdpTarget } from '../udp/index.js'
 import type { CommandContext } from './commands.js'
 import { untilAborted } from './operation.js'
-import { advertised, routeTo } from './reachable.js'
+import type { Outbound } from './outbound.js'
+import { advertised, assertAddress, routeTo } from './reachable.js'
 import { dialError } from './reply-code.js'
 import type { OutboundTarget } from './request.js'
+import { isUnspecified } from './resolve.js'
 import type { Counters } from './session.js'
-import type { UdpElsewhere } from './udp-options.js'
+import type { UdpAssociate, UdpElsewhere } from './udp-options.js'
 
 /** A relay that lives with its control connection. */
 export interface Association extends Counters {
@@ -69,26 +71,33 @@ interface Opened {
 }
 
 async function open(context: CommandContext, target: OutboundTarget): Promise<Opened> {
-  const { associate } = context.settings.udp
-  return associate === undefined ? await openHere(context, target) : await openElsewhere(associate, target)
+  const { udp, outbound } = context.settings
+  return udp.associate === undefined
+    ? await openHere(context, target)
+    : await openElsewhere(outbound, target, udp.associate)
 }
 
-async function openElsewhere(
-  associate: (request: OutboundTarget) => UdpElsewhere | Promise<UdpElsewhere>,
-  target: OutboundTarget,
-): Promise<Opened> {
-  const signal = target.signal ?? new AbortController().signal
-  const elsewhere = await untilAborted(
-    signal,
-    () => associate(Object.freeze({ ...target })),
-    (late) => late?.close?.(),
-  )
-  if (typeof elsewhere?.close !== 'function') throw new TypeError('udp.associate returned no relay')
-  const { host, port } = elsewhere.address
-  return {
-    // Its bytes pass somewhere else.
-    association: { bytesUp: 0, bytesDown: 0, close: () => closeElsewhere(elsewhere) },
-    bound: parseDestination(host, port),
+/** Asks the hook, no longer than a dial may take. What it made is ended when nobody can use it. */
+async function openElsewhere(outbound: Outbound, target: OutboundTarget, associate: UdpAssociate): Promise<Opened> {
+  const operation = outbound.operation(target)
+  try {
+    const asked = Object.freeze({ ...target, signal: operation.signal })
+    const elsewhere = await untilAborted(operation.signal, () => associate(asked), closeElsewhere)
+    if (typeof elsewhere?.close !== 'function') throw new TypeError('udp.associate returned no relay')
+    try {
+      assertAddress(elsewhere.address, 'udp.associate')
+    } catch (error) {
+      closeElsewhere(elsewhere)
+      throw error
+    }
+    const { host, port } = elsewhere.address
+    return {
+      // Its bytes pass somewhere else.
+      association: { bytesUp: 0, bytesDown: 0, close: () => closeElsewhere(elsewhere) },
+      bound: parseDestination(host, port),
+    }
+  } finally {
+    operation.done()
   }
 }
 
@@ -99,7 +108,9 @@ async function openHere(context: CommandContext, target: OutboundTarget): Promis
   if (clientAddress === undefined && udp.client === 'address') {
     throw replyError(ReplyCode.notAllowed, 'whose datagrams to take is not known', { rule: 'udp.client' })
   }
-  const host = await receivingHost(udp.host, stream, clientAddress)
+  const reachable =
+    udp.host === undefined || isUnspecified(udp.host) ? await receivingHost(stream, clientAddress) : udp.host
+  const host = udp.host ?? reachable
   const { idleTimeoutMs, maxMappings, portRange, nat, reassemble, replyAddress, relatchAfterMs } = udp
   const relay = await openUdpRelay({
     bind: { host, portRange },
@@ -125,7 +136,9 @@ async function openHere(context: CommandContext, target: OutboundTarget): Promis
     close: () => relay.close(),
   }
   try {
-    const bound = advertised(udp.advertise, relay.address)
+    // A wildcard is no address to send to.
+    const { port } = relay.address
+    const bound = advertised(udp.advertise, isUnspecified(host) ? { host: reachable, port } : relay.address)
     return { association, bound: parseDestination(bound.host, bound.port) }
   } catch (error) {
     relay.close()
@@ -158,12 +171,7 @@ function namedPort({ host, port }: OutboundTarget, clientAddress: string | undef
 }
 
 /** Where the client can send to: what it reached this server at, or else the address that leads to it. */
-async function receivingHost(
-  given: string | undefined,
-  control: Duplex,
-  clientAddress: string | undefined,
-): Promise<string> {
-  if (given !== undefined) return given
+async function receivingHost(control: Duplex, clientAddress: string | undefined): Promise<string> {
   const near = control instanceof Socket ? canonicalIP(control.localAddress?.replace(/%.*$/, '') ?? '') : undefined
   const client = clientAddress === undefined ? undefined : canonicalIP(clientAddress)
   if (near !== undefined && (client === undefined || client.type === near.type)) return near.host
@@ -171,8 +179,8 @@ async function receivingHost(
 }
 
 /** What the application's relay throws at its end is nobody's to answer. */
-function closeElsewhere(elsewhere: UdpElsewhere): void {
+function closeElsewhere(elsewhere: UdpElsewhere | undefined): void {
   try {
-    elsewhere.close()
+    elsewhere?.close?.()
   } catch {}
 }

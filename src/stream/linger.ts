@@ -27,6 +27,12 @@ export function endAndLinger(stream: Duplex, lastBytes: Uint8Array, lingerMs: nu
   stream.on('end', onWayEnded)
   stream.on('finish', onWayEnded)
   stream.on('close', () => deadline.clear())
-  stream.end(lastBytes)
+  try {
+    stream.end(lastBytes)
+  } catch {
+    // A stream of the application's own whose write throws.
+    stream.destroy()
+    return
+  }
   stream.resume()
 }

@@ -9,9 +9,10 @@ export interface SocketAddress {
 
 /** Addresses of our own sockets, to which nothing may be relayed: it would come back for ever, or pass for somebody else. */
 export interface AddressRegistry {
-  add(host: string, port: number): void
+  /** `family`: the socket takes nothing of the other one, in which somebody else may have the port. */
+  add(host: string, port: number, family: 'ipv4' | 'ipv6' | undefined): void
   /** Takes away what was added with the same arguments. */
-  remove(host: string, port: number): void
+  remove(host: string, port: number, family: 'ipv4' | 'ipv6' | undefined): void
   /** Whether a datagram to that canonical IP literal and port would reach one of them. */
   has(host: string, port: number): boolean
 }
@@ -69,7 +70,7 @@ export class UdpSocket {
     this.#socket.off('error', onBindError)
     this.#socket.on('error', options.onError)
     this.#socket.on('message', this.#onMessage)
-    options.registry?.add(this.address.host, this.address.port)
+    options.registry?.add(this.address.host, this.address.port, this.#family)
   }
 
   /** Near address. */
@@ -119,9 +120,16 @@ export class UdpSocket {
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#options.registry?.remove(this.address.host, this.address.port)
+    this.#options.registry?.remove(this.address.host, this.address.port, this.#family)
     this.#socket.off('message', this.#onMessage)
     this.#socket.close()
+  }
+
+  /** The one family that it takes; `undefined`: both. */
+  get #family(): 'ipv4' | 'ipv6' | undefined {
+    const { host, ipv6Only = false } = this.#options
+    if (!host.includes(':')) return 'ipv4'
+    return ipv6Only ? 'ipv6' : undefined
   }
 
   readonly #onMessage = (data: Buffer, from: RemoteInfo): void => {

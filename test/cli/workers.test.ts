@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { peerOf, requestBind } from '../support/bind-client.js'
-import { isListening, type Serving, startServe, tubesock } from '../support/cli.js'
+import { CLI, isListening, Program, type Serving, startServe, tubesock } from '../support/cli.js'
 import { settlesAt } from '../support/descriptors.js'
 import { connectRequest, GREETING_NO_AUTH, RawClient } from '../support/raw-client.js'
 import { cleanup } from '../support/servers.js'
@@ -9,11 +9,11 @@ import { startEcho } from '../support/targets.js'
 
 /** Process ids of the workers. */
 function workersOf({ program }: Serving): number[] {
-  return readFileSync(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8')
-    .trim()
-    .split(' ')
-    .filter(Boolean)
-    .map(Number)
+  return childrenOf(program.pid)
+}
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number)
 }
 
 async function client(port: number): Promise<RawClient> {
@@ -119,6 +119,27 @@ describe('serve --workers', () => {
       await cut.readToEnd()
     },
   )
+
+  it('one SIGTERM is enough, also while the workers are starting', async () => {
+    const program = new Program(process.execPath, [CLI, 'serve', '--workers', '2', '--listen', '127.0.0.1:0'])
+    const count = () => childrenOf(program.pid).length
+    expect(await settlesAt(count, 2)).toBe(2)
+    program.kill('SIGTERM')
+    const { code, stdout } = await program.finished
+    expect([code, String(stdout)]).toEqual([0, ''])
+  })
+
+  it('a worker that hears nothing is ended with the second signal', async () => {
+    const serving = await startServe(['--workers', '2'])
+    const [stuck = 0] = workersOf(serving)
+    process.kill(stuck, 'SIGSTOP')
+    serving.program.kill('SIGTERM')
+    // The other one has heard.
+    expect(await settlesAt(() => workersOf(serving).length, 1)).toBe(1)
+    serving.program.kill('SIGTERM')
+    expect((await serving.program.finished).code).toBe(0)
+    expect(isAlive(stuck)).toBe(false)
+  })
 
   it('workers end with the process that started them', async () => {
     const serving = await startServe(['--workers', '2'])

@@ -98,7 +98,8 @@ async function oneAssociation(port: number, peers: readonly [Peer, Peer], dice: 
 }
 
 async function answered(association: UdpAssociation, target: Peer, size: number): Promise<void> {
-  const answer = once(association, 'message')
+  // On loopback, with room in every buffer, nothing is lost.
+  const answer = once(association, 'message', { signal: AbortSignal.timeout(10_000) })
   association.send(Buffer.alloc(size, 7), target.port, target.host)
   const [data] = await answer
   if (data.length !== size) throw new Error(`${data.length} bytes came back of ${size}`)
