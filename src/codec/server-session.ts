@@ -8,7 +8,7 @@ import type { Address } from './address.js'
 import { assertByte } from './arguments.js'
 import { AUTH_VERSION, AuthStatus, Command, Method, ReplyCode, SOCKS4_VERSION, Socks4ReplyCode } from './constants.js'
 import { type Destination, toDestination } from './destination.js'
-import { assertNever, SocksError } from './errors.js'
+import { assertNever, isSocksError, SocksError } from './errors.js'
 import { decodeGreeting, encodeMethodSelection } from './greeting.js'
 import { encodeReply } from './reply.js'
 import { decodeRequest, type Request } from './request.js'
@@ -242,8 +242,17 @@ const REPLY_CODES: { readonly [code: string]: number } = {
 /** An empty name stands for "any address" in the commands that dial nothing. */
 function requestDestination({ command, address }: Request): Destination {
   const dialsNothing = command === Command.bind || command === Command.udpAssociate
-  if (dialsNothing && address.type === 'domain' && address.host === '') {
-    return toDestination({ type: 'ipv4', host: '0.0.0.0', port: address.port })
+  if (dialsNothing && address.type === 'domain' && address.host === '') return anyAddress(address.port)
+  try {
+    return toDestination(address)
+  } catch (error) {
+    // Where a client will send datagrams from is neither dialed nor trusted, and some clients write nonsense (PySocks: the
+    // name "0"). It is as good as nothing.
+    if (command === Command.udpAssociate && isSocksError(error)) return anyAddress(0)
+    throw error
   }
-  return toDestination(address)
+}
+
+function anyAddress(port: number): Destination {
+  return toDestination({ type: 'ipv4', host: '0.0.0.0', port })
 }

@@ -189,6 +189,20 @@ describe('ServerSession: request', () => {
     })
   })
 
+  it('S102 nonsense in UDP ASSOCIATE is as good as nothing, and nonsense elsewhere is refused', () => {
+    // The name "0" on port 0, which PySocks sends; and one that no rule should see.
+    for (const name of ['0130', '03610062']) {
+      expect(event(NO_AUTH, `05030003${name}0000`)).toEqual({
+        type: 'request',
+        command: 3,
+        destination: { type: 'ipv4', host: '0.0.0.0', port: 0 },
+      })
+      for (const command of ['01', '02']) {
+        socksError(() => event(NO_AUTH, `05${command}0003${name}0000`), 'ERR_SOCKS_INVALID_HOST')
+      }
+    }
+  })
+
   it('S61 an end in the middle of any message fails, and nothing is answered', () => {
     for (const [steps, text] of [
       [[], GREETING],

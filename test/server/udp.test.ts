@@ -229,12 +229,17 @@ describe('UDP ASSOCIATE', () => {
       client.socket.send(datagram(reply.port, 'loop'), first.reply.port, first.reply.host)
     client.socket.send(datagram(echo.port, 'after'), first.reply.port, first.reply.host)
     expect((await received(client)).text).toBe('after')
-    // The same port number of TCP is somebody else's.
-    const tcp = createServer((socket) => socket.on('error', () => {}).end('tcp')).listen(second.reply.port, '127.0.0.1')
+  })
+
+  it('S122 the same port number of TCP is somebody else, who may be dialed', async () => {
+    const fixture = await startUdpServer()
+    const tcp = createServer((socket) => socket.on('error', () => {}).end('tcp')).listen(0, '127.0.0.1')
     await once(tcp, 'listening')
     cleanup(() => tcp.close())
+    const { port } = tcp.address() as { port: number } // it listens
+    fixture.server.outbound.ownDatagramAddresses.add('127.0.0.1', port)
     const tunnel = await fixture.client()
-    tunnel.write(Buffer.concat([GREETING_NO_AUTH, connectRequest('127.0.0.1', second.reply.port)]))
+    tunnel.write(Buffer.concat([GREETING_NO_AUTH, connectRequest('127.0.0.1', port)]))
     expect((await tunnel.readToEnd()).subarray(12).toString()).toBe('tcp')
   })
 
