@@ -11,12 +11,15 @@ import { parseArgs } from 'node:util'
  * @typedef {(options: { runs: number, seed: number }) => Promise<unknown>} Soak
  */
 
-/** @type {Record<string, { readonly file: string, readonly name: string, readonly runs: number }>} */
+/** @type {Record<string, { readonly file: string, readonly name: string, readonly runs: number, readonly parts?: number }>} */
 const PROGRAMS = {
   codec: { file: 'test/soak/codec.soak.ts', name: 'soakCodec', runs: 100_000 },
+  'udp-relay': { file: 'test/soak/udp-relay.soak.ts', name: 'soakUdpRelay', runs: 1_000_000 },
+  'udp-associations': { file: 'test/soak/udp.soak.ts', name: 'soakUdpAssociations', runs: 10_000, parts: 1 },
+  'udp-datagrams': { file: 'test/soak/udp.soak.ts', name: 'soakUdpDatagrams', runs: 1_000_000 },
 }
 
-/** Progress is told after each part. Every part has a seed of its own, so that one can be repeated alone. */
+/** Progress is told after each part, of which a program may want fewer, to see more at once. Every part has a seed of its own, so that one can be repeated alone. */
 const PARTS = 20
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -44,12 +47,12 @@ async function load(file) {
   return import(pathToFileURL(outfile).href)
 }
 
-/** @param {string} label @param {Soak} soak @param {number} runs @param {number} firstSeed */
-async function repeat(label, soak, runs, firstSeed) {
+/** @param {string} label @param {Soak} soak @param {number} runs @param {number} firstSeed @param {number | undefined} parts */
+async function repeat(label, soak, runs, firstSeed, parts = PARTS) {
   const start = performance.now()
   let done = 0
   for (let part = 0; done < runs; part++) {
-    const count = Math.min(Math.ceil(runs / PARTS), runs - done)
+    const count = Math.min(Math.ceil(runs / parts), runs - done)
     const seed = firstSeed + part
     try {
       await soak({ runs: count, seed })
@@ -76,7 +79,7 @@ for (const name of names) {
   if (program === undefined) throw new Error(`no soak program ${name}; there are: ${Object.keys(PROGRAMS).join(', ')}`)
   const soak = (await load(program.file))[program.name]
   if (soak === undefined) throw new Error(`${program.file} exports no ${program.name}`)
-  await repeat(name, soak, numberOf('runs', program.runs), seed)
+  await repeat(name, soak, numberOf('runs', program.runs), seed, program.parts)
 }
 console.log(`soak: ${names.length} passed, 0 failed`)
 

@@ -47,7 +47,7 @@ describe('forward --reverse', () => {
     cleanup(() => echo.close())
     const { port: proxyPort } = await startServer({ commands: ['bind'], bind: { timeoutMs: 50 } })
     const program = startReverse(proxyPort, 1, echo.port)
-    await program.output(/(forwarding [^\n]*\n[^]*){3}/)
+    await program.output(/(forwarding [^\n]*\n[\s\S]*){3}/)
     program.kill('SIGTERM')
     const { code, stderr } = await program.finished
     expect([code, stderr]).toEqual([0, ''])

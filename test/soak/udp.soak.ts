@@ -24,7 +24,7 @@ interface Level {
 }
 
 // What a process settles at is not known after the first associations: code is compiled, tables have grown.
-const WARM_UP = 500
+const WARM_UP = 2_000
 const AT_A_TIME = 50
 // Counters, a histogram of the garbage collector: a leak of 1 KiB in each of 10,000 associations is more.
 const HEAP_TOLERANCE = 4_000_000
@@ -42,7 +42,7 @@ export async function soakUdpAssociations({ runs, seed, tell = console.log }: So
   const { port } = await server.listen(0)
   const site: Site = { server, port, peers, before: descriptors() }
   if (start === undefined) {
-    await associations(site, dice, Math.min(WARM_UP, runs))
+    await associations(site, dice, Math.min(WARM_UP, 4 * runs))
     start = { descriptors: site.before, heap: await settledHeap() }
   }
   await associations(site, dice, runs)

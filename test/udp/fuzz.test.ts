@@ -12,7 +12,7 @@ describe('UDP and garbage', () => {
       if (reason !== 'system') expect(count, reason).toBeGreaterThan(0)
   })
 
-  it('S110 S116 C104 nor do those from every side of a server with its hooks, and of a client', async () => {
+  it('S110 S116 nor do those from every side of a server with its hooks, and of a client', async () => {
     const lines: string[] = []
     await soakUdpDatagrams({ runs: 4_000, seed: 3, tell: (line) => lines.push(line) })
     expect(lines).toHaveLength(1)
@@ -22,7 +22,7 @@ describe('UDP and garbage', () => {
 
   it('S98 S121 associations opened and closed leave no descriptor behind, and no heap', async () => {
     const lines: string[] = []
-    await soakUdpAssociations({ runs: 200, seed: 2, tell: (line) => lines.push(line) })
-    expect(lines[0]).toMatch(/^associations: 200 opened and closed, descriptors (\d+) \(\1 at the start\)/)
+    await soakUdpAssociations({ runs: 100, seed: 2, tell: (line) => lines.push(line) })
+    expect(lines[0]).toMatch(/^associations: 100 opened and closed, descriptors (\d+) \(\1 at the start\)/)
   })
 })
