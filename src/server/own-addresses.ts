@@ -7,21 +7,21 @@ import { isUnspecified } from './resolve.js'
  * its own requests would come from loopback, where more is allowed.
  */
 export class OwnAddresses {
-  readonly #listeners = new Map<string, { readonly host: string; readonly port: number; readonly count: number }>()
+  readonly #listeners = new Map<string, Listener>()
 
-  /** Adds a listener by its bound address. */
-  add(host: string, port: number): void {
+  /** Adds a listener by its bound address. `family`: bound to all addresses, it is reached by those of this one alone. */
+  add(host: string, port: number, family?: Family): void {
     // The zone of a link-local address names an interface of this host, and no part of what is dialed.
     const literal = canonicalIP(host.replace(/%.*$/, ''))
-    const key = `${host} ${port}`
+    const key = `${host} ${port} ${family}`
     // Several may listen on one address (SO_REUSEPORT).
     const count = (this.#listeners.get(key)?.count ?? 0) + 1
-    this.#listeners.set(key, { host: literal?.host ?? host, port, count })
+    this.#listeners.set(key, { host: literal?.host ?? host, port, family, count })
   }
 
-  /** Removes a listener that was added with the same address. */
-  remove(host: string, port: number): void {
-    const key = `${host} ${port}`
+  /** Removes a listener that was added with the same arguments. */
+  remove(host: string, port: number, family?: Family): void {
+    const key = `${host} ${port} ${family}`
     const listener = this.#listeners.get(key)
     if (listener === undefined || listener.count === 1) this.#listeners.delete(key)
     else this.#listeners.set(key, { ...listener, count: listener.count - 1 })
@@ -33,10 +33,21 @@ export class OwnAddresses {
       if (listener.port !== port) continue
       // Systems connect the unspecified address to themselves.
       if (listener.host === host || isUnspecified(host)) return true
-      if (isUnspecified(listener.host) && isOwn(host)) return true
+      // Ports belong to a family: of thousands of relays, one has for IPv6 the port of somebody's IPv4 target.
+      const isOther = listener.family !== undefined && listener.family !== (host.includes(':') ? 'ipv6' : 'ipv4')
+      if (isUnspecified(listener.host) && !isOther && isOwn(host)) return true
     }
     return false
   }
+}
+
+type Family = 'ipv4' | 'ipv6'
+
+interface Listener {
+  readonly host: string
+  readonly port: number
+  readonly family: Family | undefined
+  readonly count: number
 }
 
 function isOwn(host: string): boolean {

@@ -76,7 +76,8 @@ describe('haproxy in front', () => {
   it.each(['send-proxy', 'send-proxy-v2'])('S138 S18 its health checks with %s are no errors', async (option) => {
     const fixture = await startSocks()
     await startHaproxy('', `127.0.0.1:${fixture.port} ${option} check check-send-proxy inter 20`)
-    await vi.waitFor(() => expect(fixture.all.length).toBeGreaterThan(5), { timeout: 10_000 })
+    // Most of them are reset before they are accepted, and no session at all.
+    await vi.waitFor(() => expect(fixture.all.length).toBeGreaterThan(0), { timeout: 20_000 })
     expect(new Set(fixture.all.map(({ reason }) => reason))).toEqual(new Set(['empty']))
     expect(fixture.errors).toEqual([])
   })
