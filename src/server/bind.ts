@@ -15,10 +15,10 @@ import type { AcceptedPeer, BindListen, BindListener, BindSettings } from './bin
 import type { CommandContext } from './commands.js'
 import { discardStream } from './dial.js'
 import { hookError, Operation, untilAborted } from './operation.js'
-import type { BindAdmission, Outbound } from './outbound.js'
+import type { Outbound } from './outbound.js'
 import { assertAddress } from './reachable.js'
 import { dialError } from './reply-code.js'
-import type { OutboundTarget } from './request.js'
+import type { BindAdmission, OutboundTarget } from './request.js'
 
 /** Serves a BIND: a listener, its address as the first reply, one peer whose address is the second. RFC 1928 section 4. */
 export async function bind(context: CommandContext, target: OutboundTarget): Promise<void> {

@@ -16,8 +16,10 @@ import { OwnAddresses } from './own-addresses.js'
 import { dialError } from './reply-code.js'
 import type {
   Authorize,
+  BindAdmission,
   Dial,
   DialResult,
+  Looked,
   OutboundConnection,
   OutboundRequest,
   OutboundTarget,
@@ -39,20 +41,6 @@ export interface OutboundOptions {
   readonly resolve?: boolean | undefined
   /** Milliseconds for rules, lookup and connect together; 0 is no limit. Default 30,000. */
   readonly dialTimeoutMs?: number | undefined
-}
-
-/** A request to wait for a peer, admitted. */
-export interface BindAdmission {
-  readonly destination: Destination
-  /** Where the peer may come from; `undefined`: from anywhere, or from a name that this host does not look up. */
-  readonly peers: readonly Candidate[] | undefined
-  readonly rules: readonly string[]
-}
-
-/** What a look-up for a client has found, and the rules that admitted it. */
-export interface Looked<T> {
-  readonly found: T
-  readonly rules: readonly string[]
 }
 
 /** The way out that front doors share: authorize, look up, judge each address, dial what was judged. */

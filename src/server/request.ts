@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { Address, Destination } from '../codec/index.js'
+import type { Candidate } from './dial.js'
 import type { Identity, Session } from './session.js'
 
 /** What may be asked of a way out. `udp` is asked once for each destination of an association. */
@@ -49,5 +50,19 @@ export interface OutboundConnection {
   /** Near address of the connection; 0.0.0.0:0 where there is none to tell. */
   readonly bound: Address
   /** The rules that admitted it, in their order: `authorize allow *.example.com`, `egress publicOnly`. */
+  readonly rules: readonly string[]
+}
+
+/** A request to wait for a peer, admitted. */
+export interface BindAdmission {
+  readonly destination: Destination
+  /** Where the peer may come from; `undefined`: from anywhere, or from a name that this host does not look up. */
+  readonly peers: readonly Candidate[] | undefined
+  readonly rules: readonly string[]
+}
+
+/** What a look-up for a client has found, and the rules that admitted it. */
+export interface Looked<T> {
+  readonly found: T
   readonly rules: readonly string[]
 }

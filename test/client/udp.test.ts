@@ -1,6 +1,8 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { SocksClient, type UdpAssociation } from '../../src/client/index.js'
 import type { Destination } from '../../src/codec/index.js'
@@ -221,7 +223,7 @@ describe('udpAssociate', () => {
   it('S123 over a Unix socket of the proxy', async () => {
     const server = createSocksServer({ ...UDP, udp: { client: 'first-sender' } })
     cleanup(() => server.close({ graceMs: 0 }))
-    const path = `/tmp/tubesock-udp-${process.pid}.sock`
+    const path = join(tmpdir(), `tubesock-udp-${process.pid}.sock`)
     await server.listen({ path })
     const echo = await startUdpEcho()
     const association = await SocksClient.udpAssociate({ proxy: { path } })
