@@ -2,12 +2,12 @@ import type { Duplex } from 'node:stream'
 import type { Address } from '../codec/address.js'
 import { assertOptions, invalidArgument, outOfRange } from '../codec/arguments.js'
 import { Command } from '../codec/constants.js'
-import type { Destination } from '../codec/destination.js'
+import { type Destination, isUnspecified } from '../codec/destination.js'
 import { SocksError } from '../codec/errors.js'
 import { reset } from '../stream/reset.js'
 import type { Chain, Way } from './chain.js'
 import { awaitSecondReply } from './handshake.js'
-import { isUnspecifiedHost, remoteHost } from './near.js'
+import { remoteHost } from './near.js'
 import { Operation } from './operation.js'
 
 /** Whom to wait for. */
@@ -47,7 +47,7 @@ export class BoundListener {
   /** Use `SocksClient.bind`. */
   constructor(way: Way) {
     const { bound, socket } = way
-    this.address = isUnspecifiedHost(bound.host) ? atProxy(bound, remoteHost(socket)) : bound
+    this.address = isUnspecified(bound.host) ? atProxy(bound, remoteHost(socket)) : bound
     this.#way = way
   }
 

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { canonicalIP } from '../codec/destination.js'
+import { canonicalIP, withoutZone } from '../codec/destination.js'
 import { SocksError } from '../codec/errors.js'
 
 /** Canonical IP address of this end of a stream, where it has one. */
@@ -15,11 +15,6 @@ export function remoteHost(stream: Duplex): string {
   throw new SocksError('ERR_SOCKS_INVALID_HOST', 'the proxy told no address, and has none of its own')
 }
 
-/** Whether a BND stands for the proxy's own address. */
-export function isUnspecifiedHost(host: string): boolean {
-  return host === '::' || host === '0.0.0.0'
-}
-
 function literal(address: string | undefined): string | undefined {
-  return address === undefined ? undefined : canonicalIP(address.replace(/%.*$/, ''))?.host
+  return address === undefined ? undefined : canonicalIP(withoutZone(address))?.host
 }

@@ -1,13 +1,13 @@
 import type { LookupFunction } from 'node:net'
 import { invalidArgument, outOfRange } from '../codec/arguments.js'
 import { Command } from '../codec/constants.js'
-import { canonicalIP, parseDestination } from '../codec/destination.js'
+import { canonicalIP, isUnspecified, parseDestination } from '../codec/destination.js'
 import { SocksError } from '../codec/errors.js'
 import { openUdpAssociation, type UdpAssociation } from '../udp/index.js'
 import type { Chain, Way } from './chain.js'
 import { parseTarget } from './idn.js'
 import { lookupAddress } from './lookup.js'
-import { isUnspecifiedHost, localHost, remoteHost } from './near.js'
+import { localHost, remoteHost } from './near.js'
 import { invalidProxy } from './proxy-url.js'
 
 /** How to associate. */
@@ -56,7 +56,7 @@ export async function udpAssociate(chain: Chain, request: AssociateRequest): Pro
 
 async function openAt(chain: Chain, { socket, bound }: Way, request: AssociateRequest): Promise<UdpAssociation> {
   const { relayAddress, signal, reassemble, maxQueued, lookup } = request
-  const isThere = relayAddress === 'proxy' || isUnspecifiedHost(bound.host)
+  const isThere = relayAddress === 'proxy' || isUnspecified(bound.host)
   const relayHost = isThere ? remoteHost(socket) : await literal(bound.host, lookup)
   const local = localHost(socket)
   if (bound.port === 0) throw new SocksError('ERR_SOCKS_INVALID_PORT', 'the proxy told no port for datagrams')

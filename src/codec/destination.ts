@@ -64,6 +64,16 @@ export function canonicalIP(text: string): { readonly type: 'ipv4' | 'ipv6'; rea
   return { type: 'ipv6', host: formatIPv6(bytes) }
 }
 
+/** Whether a canonical host is 0.0.0.0 or `::`: any address, or none. Systems connect these to themselves. */
+export function isUnspecified(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
+}
+
+/** An IP literal without its zone, which names an interface of one host and is no part of what a peer is called. */
+export function withoutZone(address: string): string {
+  return address.replace(/%.*$/, '')
+}
+
 /** `host:port`, with brackets around IPv6. */
 export function formatDestination({ type, host, port }: Destination): string {
   return type === 'ipv6' ? `[${host}]:${port}` : `${host}:${port}`

@@ -85,13 +85,17 @@ export function classifyIP(bytes: Uint8Array): AddressKind {
   if (isIPv4Mapped(bytes)) return lookup(IPV4, bytes.subarray(12))
   const own = lookup(IPV6, bytes)
   if (own === 'unspecified' || own === 'loopback') return own
-  for (const [prefix, bits, offset] of EMBEDDED) {
-    if (!matchesPrefix(bytes, prefix, bits)) continue
-    const inner = lookup(IPV4, bytes.subarray(offset, offset + 4))
-    // What it carries can make an address worse, never better: no public network is behind the deprecated forms.
-    return inner === 'public' && own === 'reserved' && prefix !== NAT64 ? 'reserved' : inner
-  }
-  return own
+  const carried = embeddedIPv4(bytes)
+  if (carried === undefined) return own
+  const inner = lookup(IPV4, carried)
+  // What it carries can make an address worse, never better: no public network is behind the deprecated forms.
+  return inner === 'public' && own === 'reserved' && !matchesPrefix(bytes, NAT64, 96) ? 'reserved' : inner
+}
+
+/** The IPv4 address that one of IPv6 carries in a form other than IPv4-mapped; `undefined` where it carries none. */
+export function embeddedIPv4(bytes: Uint8Array): Uint8Array | undefined {
+  const form = EMBEDDED.find(([prefix, bits]) => matchesPrefix(bytes, prefix, bits))
+  return form === undefined ? undefined : bytes.subarray(form[2], form[2] + 4)
 }
 
 /** Whether the first `bits` bits of `bytes` are those of `prefix`. False for another family. */

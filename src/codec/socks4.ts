@@ -66,7 +66,7 @@ export function encodeSocks4Request({ command, address, userId }: Socks4Request)
  * name that does not end within 255 bytes, as soon as the 256th is there.
  */
 export function decodeSocks4Request(bytes: Uint8Array, offset = 0): Decoded<Socks4Request> | undefined {
-  checkSocks4Version(bytes[offset], [SOCKS4_VERSION])
+  checkVersion(bytes[offset], [SOCKS4_VERSION], 4)
   const command = bytes[offset + 1]
   const userStart = offset + FIXED_LENGTH
   const userEnd = findNul(bytes, userStart, 'ERR_SOCKS_BAD_USER_ID', 'user id')
@@ -100,7 +100,7 @@ export function encodeSocks4Reply({ code, bound }: { code: number; bound?: Addre
 
 /** Reads a SOCKS4 reply, whose first byte may be 00 or, leniently, 04. @throws SocksError on any other first byte. */
 export function decodeSocks4Reply(bytes: Uint8Array, offset = 0): Decoded<Socks4Reply> | undefined {
-  checkSocks4Version(bytes[offset], [REPLY_VERSION, SOCKS4_VERSION])
+  checkVersion(bytes[offset], [REPLY_VERSION, SOCKS4_VERSION], 4)
   const code = bytes[offset + 1]
   if (code === undefined || bytes.length < offset + FIXED_LENGTH) return undefined
   return { value: { code, bound: ipv4Address(bytes, offset) }, bytesRead: FIXED_LENGTH }
@@ -139,15 +139,4 @@ function findNul(bytes: Uint8Array, start: number, code: SocksErrorCode, what: s
   if (length !== -1) return start + length
   if (text.length > MAX_TEXT) throw new SocksError(code, `${what} is longer than ${MAX_TEXT} bytes`)
   return undefined
-}
-
-function checkSocks4Version(byte: number | undefined, allowed: readonly number[]): void {
-  if (byte === undefined || allowed.includes(byte)) return
-  try {
-    // Tells HTTP and TLS apart; its other error names the wrong version, and it lets 05 pass.
-    checkVersion(byte)
-  } catch (error) {
-    if (!(error instanceof SocksError) || error.code !== 'ERR_SOCKS_BAD_VERSION') throw error
-  }
-  throw new SocksError('ERR_SOCKS_BAD_VERSION', `expected SOCKS version 4, got 0x${byte.toString(16).padStart(2, '0')}`)
 }

@@ -7,15 +7,19 @@ const HTTP_FIRST_BYTES = new Set(Array.from('CDGHOPT', (letter) => letter.charCo
 // TLS record types of a ClientHello (handshake) and of an alert. RFC 8446 section 5.1.
 const TLS_FIRST_BYTES = new Set([0x15, 0x16])
 
+const SOCKS5: readonly number[] = [VERSION]
+
 /**
  * Refuses a message whose version byte is already known to be wrong, before anything else of it has arrived.
+ * @param allowed the bytes that a message of SOCKS `version` may begin with.
  * @throws SocksError `ERR_SOCKS_PEER_IS_HTTP`, `ERR_SOCKS_PEER_IS_TLS` or `ERR_SOCKS_BAD_VERSION`.
  */
-export function checkVersion(byte: number | undefined): void {
-  if (byte === undefined || byte === VERSION) return
+export function checkVersion(byte: number | undefined, allowed: readonly number[] = SOCKS5, version: 4 | 5 = 5): void {
+  if (byte === undefined || allowed.includes(byte)) return
   if (HTTP_FIRST_BYTES.has(byte)) throw new SocksError('ERR_SOCKS_PEER_IS_HTTP', 'the peer speaks HTTP, not SOCKS')
   if (TLS_FIRST_BYTES.has(byte)) throw new SocksError('ERR_SOCKS_PEER_IS_TLS', 'the peer speaks TLS, not SOCKS')
-  throw new SocksError('ERR_SOCKS_BAD_VERSION', `expected SOCKS version 5, got 0x${byte.toString(16).padStart(2, '0')}`)
+  const got = `0x${byte.toString(16).padStart(2, '0')}`
+  throw new SocksError('ERR_SOCKS_BAD_VERSION', `expected SOCKS version ${version}, got ${got}`)
 }
 
 /** Whether an error says that the peer's first byte was of another protocol. */

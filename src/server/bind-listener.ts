@@ -1,12 +1,12 @@
 import { once } from 'node:events'
 import { createServer, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { isUnspecified, withoutZone } from '../codec/destination.js'
 import { canonicalIP, ReplyCode, replyError } from '../codec/index.js'
 import { guard } from '../stream/handover.js'
 import type { AcceptedPeer, BindListener, BindSettings, HostAndPort } from './bind-options.js'
 import type { Candidate } from './dial.js'
 import { advertised, noAddress, routeTo } from './reachable.js'
-import { isUnspecified } from './resolve.js'
 
 /** What a listener for one peer depends on. */
 export interface PeerListenerRequest {
@@ -143,7 +143,7 @@ async function reachableHost(
 }
 
 function ofFamily(host: string, family: Candidate['type'] | undefined): string {
-  const literal = canonicalIP(host.replace(/%.*$/, ''))
+  const literal = canonicalIP(withoutZone(host))
   if (literal === undefined || (family !== undefined && literal.type !== family)) throw noAddress()
   return literal.host
 }
@@ -151,5 +151,5 @@ function ofFamily(host: string, family: Candidate['type'] | undefined): string {
 function remoteEnd({ remoteAddress, remotePort }: Socket): HostAndPort | undefined {
   return remoteAddress === undefined || remotePort === undefined
     ? undefined
-    : { host: remoteAddress.replace(/%.*$/, ''), port: remotePort }
+    : { host: withoutZone(remoteAddress), port: remotePort }
 }

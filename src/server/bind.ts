@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { withoutZone } from '../codec/destination.js'
 import {
   type Destination,
   formatDestination,
@@ -122,7 +123,7 @@ async function accept(
     guard(accepted.socket)
     const { host, port } = accepted.peer
     // Where it came from is what the system says: a zone names an interface of this host.
-    return { socket: accepted.socket, peer: parseDestination(host.replace(/%.*$/, ''), port) }
+    return { socket: accepted.socket, peer: parseDestination(withoutZone(host), port) }
   } catch (error) {
     destroyAccepted(accepted)
     throw signal.aborted || listen === undefined ? error : dialError(error, 'the peer', 'bind.listen')

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { withoutZone } from '../codec/destination.js'
 import {
   canonicalIP,
   type Destination,
@@ -106,6 +107,6 @@ export class ForwardConnection extends ClientConnection {
 }
 
 function endpoint(address: string | undefined, port: number | undefined): ProxyEndpoint | undefined {
-  const literal = canonicalIP(address?.replace(/%.*$/, '') ?? '')
+  const literal = canonicalIP(withoutZone(address ?? ''))
   return literal === undefined ? undefined : { host: literal.host, port: port ?? 0 }
 }

@@ -1,7 +1,7 @@
 import { invalidArgument, isPort } from '../codec/arguments.js'
+import { isUnspecified } from '../codec/destination.js'
 import { type Destination, parseDestination, SocksError } from '../codec/index.js'
 import type { HostAndPort } from './bind-options.js'
-import { isUnspecified } from './resolve.js'
 
 /**
  * The target that an application gave, canonical.

@@ -1,4 +1,5 @@
 import { assertOptions, invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
+import { isUnspecified } from '../codec/destination.js'
 import {
   type Destination,
   formatDestination,
@@ -25,7 +26,7 @@ import type {
   OutboundTarget,
   RequestCommand,
 } from './request.js'
-import { isUnspecified, type Lookup, resolveDestination, reverseLookup } from './resolve.js'
+import { type Lookup, resolveDestination, reverseLookup } from './resolve.js'
 
 /** Options of {@link createOutbound}. */
 export interface OutboundOptions {

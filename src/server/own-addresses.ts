@@ -1,6 +1,6 @@
 import { networkInterfaces } from 'node:os'
+import { isUnspecified, withoutZone } from '../codec/destination.js'
 import { canonicalIP, classifyIP, parseIP } from '../codec/index.js'
-import { isUnspecified } from './resolve.js'
 
 /**
  * The listeners of the front doors that share one way out. A proxy that dials itself can be made to do so for ever, and
@@ -12,7 +12,7 @@ export class OwnAddresses {
   /** Adds a listener by its bound address. `family`: bound to all addresses, it is reached by those of this one alone. */
   add(host: string, port: number, family?: Family): void {
     // The zone of a link-local address names an interface of this host, and no part of what is dialed.
-    const literal = canonicalIP(host.replace(/%.*$/, ''))
+    const literal = canonicalIP(withoutZone(host))
     const key = `${host} ${port} ${family}`
     // Several may listen on one address (SO_REUSEPORT).
     const count = (this.#listeners.get(key)?.count ?? 0) + 1

@@ -1,8 +1,8 @@
 import { invalidArgument } from '../codec/arguments.js'
+import { isUnspecified } from '../codec/destination.js'
 import { type Destination, formatIPv4, formatIPv6, isSocksError, parseDestination, parseIP } from '../codec/index.js'
 import { isIPv4Mapped } from '../codec/ip.js'
-import { matchesPrefix } from '../codec/ip-kind.js'
-import { isUnspecified } from './resolve.js'
+import { embeddedIPv4, matchesPrefix } from '../codec/ip-kind.js'
 
 type PortRange = readonly [first: number, last: number]
 
@@ -219,20 +219,10 @@ function addressBytes(host: string): Uint8Array | undefined {
   return bytes?.length === 16 && isIPv4Mapped(bytes) ? bytes.subarray(12) : bytes
 }
 
-// The forms by which classifyIP judges an address, and where in it the IPv4 address stands.
-const CARRIERS: readonly (readonly [prefix: Uint8Array, bits: number, offset: number])[] = [
-  [Uint8Array.of(0x00, 0x64, 0xff, 0x9b, ...new Uint8Array(12)), 96, 12], // NAT64 (RFC 6052)
-  [Uint8Array.of(0x20, 0x02, ...new Uint8Array(14)), 16, 2], // 6to4 (RFC 3056)
-  [Uint8Array.of(...new Uint8Array(8), 0xff, 0xff, ...new Uint8Array(6)), 96, 12], // IPv4-translated (RFC 2765)
-  [new Uint8Array(16), 96, 12], // IPv4-compatible (RFC 4291 section 2.5.5.1)
-]
-
+/** 0.0.0.0/8 is nowhere to go to; :: and ::1 would be in it. */
 function carriedIPv4(bytes: Uint8Array): Uint8Array | undefined {
-  for (const [prefix, bits, offset] of CARRIERS) {
-    // 0.0.0.0/8 is nowhere to go to; :: and ::1 would be in it.
-    if (matchesPrefix(bytes, prefix, bits) && bytes[offset] !== 0) return bytes.subarray(offset, offset + 4)
-  }
-  return undefined
+  const carried = embeddedIPv4(bytes)
+  return carried?.[0] === 0 ? undefined : carried
 }
 
 /** What a rule made of patterns is asked about. */

@@ -1,5 +1,6 @@
 import { type LookupAddress, type LookupOptions, lookupService } from 'node:dns'
 import { lookup as systemLookup } from 'node:dns/promises'
+import { isUnspecified } from '../codec/destination.js'
 import { canonicalIP, type Destination, parseDestination } from '../codec/index.js'
 import type { Candidate } from './dial.js'
 import { FairLookups } from './fair-lookups.js'
@@ -39,6 +40,7 @@ export async function resolveDestination(
   for (const address of addressesOf(answer)) {
     // Zones, and whatever else a resolver may return that is no IP literal: no rule could judge it.
     const literal = canonicalIP(address)
+    // 0.0.0.0 as an answer is a way to block a name.
     if (literal !== undefined && !isUnspecified(literal.host)) candidates.set(literal.host, { ...literal, port })
     if (candidates.size === MAX_ADDRESSES) break
   }
@@ -92,9 +94,4 @@ function addressesOf(answer: unknown): string[] {
   return entries
     .map((entry): unknown => (typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'address') : entry))
     .filter((address) => typeof address === 'string')
-}
-
-/** Systems connect these to themselves; as an answer of DNS they are a way to block a name. */
-export function isUnspecified(host: string): boolean {
-  return host === '0.0.0.0' || host === '::'
 }

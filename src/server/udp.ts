@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { isUnspecified, withoutZone } from '../codec/destination.js'
 import {
   canonicalIP,
   type Destination,
@@ -16,7 +17,6 @@ import type { Outbound } from './outbound.js'
 import { advertised, assertAddress, routeTo } from './reachable.js'
 import { dialError } from './reply-code.js'
 import type { OutboundTarget } from './request.js'
-import { isUnspecified } from './resolve.js'
 import type { Counters } from './session.js'
 import type { UdpAssociate, UdpElsewhere } from './udp-options.js'
 
@@ -172,7 +172,7 @@ function namedPort({ host, port }: OutboundTarget, clientAddress: string | undef
 
 /** Where the client can send to: what it reached this server at, or else the address that leads to it. */
 async function receivingHost(control: Duplex, clientAddress: string | undefined): Promise<string> {
-  const near = control instanceof Socket ? canonicalIP(control.localAddress?.replace(/%.*$/, '') ?? '') : undefined
+  const near = control instanceof Socket ? canonicalIP(withoutZone(control.localAddress ?? '')) : undefined
   const client = clientAddress === undefined ? undefined : canonicalIP(clientAddress)
   if (near !== undefined && (client === undefined || client.type === near.type)) return near.host
   return client === undefined ? '127.0.0.1' : await routeTo({ ...client, port: 0 })

@@ -1,3 +1,4 @@
+import { withoutZone } from '../codec/destination.js'
 import { canonicalIP } from '../codec/index.js'
 import type { SocketAddress } from './socket.js'
 
@@ -54,8 +55,6 @@ export class ClientPin {
 
 /** The canonical IP literal of a source as the system writes it, or as it is where it is none. IPv4-mapped is IPv4. */
 export function canonicalSource(host: string): string {
-  // The zone of a link-local address names an interface of this host: no part of what a peer is called.
-  const zone = host.indexOf('%')
-  const literal = zone === -1 ? host : host.slice(0, zone)
+  const literal = withoutZone(host)
   return canonicalIP(literal)?.host ?? literal
 }
