@@ -31,7 +31,7 @@ for await (const { data, address, port } of association) {
   answers++
   if (answers === 3) break
 }
-const { datagramsSent, datagramsReceived } = association.stats
+const { datagramsSent, datagramsReceived } = association.stats()
 console.log(`${datagramsSent} sent, ${datagramsReceived} came back`)
 
 // The relay goes with it.

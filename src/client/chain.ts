@@ -8,7 +8,7 @@ import { type Destination, formatDestination } from '../codec/destination.js'
 import { SocksError } from '../codec/errors.js'
 import type { Credentials } from '../codec/userpass.js'
 import { explain, type Place, type Stage, timeoutError } from './failure.js'
-import { type Negotiated, negotiate } from './handshake.js'
+import { type HandshakeRequest, type Negotiated, negotiate } from './handshake.js'
 import { parseTarget } from './idn.js'
 import { lookupAddress } from './lookup.js'
 import { Operation } from './operation.js'
@@ -32,6 +32,8 @@ export interface ChainOptions {
   readonly requireAuth: boolean
   /** Fresh credentials for each connection, where a proxy has none of its own. */
   readonly isolate: boolean
+  /** Say all that a proxy is to be told in one flight. */
+  readonly optimistic?: boolean | undefined
   readonly lookup: LookupFunction | undefined
   readonly localAddress: string | undefined
   readonly onHop: ((hop: Hop) => void) | undefined
@@ -46,6 +48,8 @@ export interface ChainRequest {
   readonly socket: Duplex | undefined
   /** CMD byte for the last proxy. Default CONNECT. */
   readonly command?: number | undefined
+  /** Bytes for the destination, behind the request to the last proxy. */
+  readonly firstData?: Uint8Array | undefined
 }
 
 /** One or more proxies, each reached through the one before. */
@@ -68,8 +72,12 @@ export class Chain {
     if (options.isolate && proxies.every((hop) => hop.version === 4 || hop.credentials() !== undefined)) {
       throw invalidProxy("'isolate' makes up credentials, for which no proxy has a place")
     }
-    if (options.requireAuth && !options.isolate && proxies.some((hop) => hop.credentials() === undefined)) {
-      throw invalidProxy("'requireAuth' needs a username and a password for every proxy")
+    const canProve = (hop: Upstream) => hop.credentials() !== undefined || hop.auth() !== undefined
+    if (options.requireAuth && !options.isolate && !proxies.every(canProve)) {
+      throw invalidProxy("'requireAuth' needs a username and a password, or 'auth', for every proxy")
+    }
+    if (options.optimistic && proxies.some((hop) => hop.auth() !== undefined)) {
+      throw invalidProxy("'optimistic' says everything at once, and 'auth' is a conversation")
     }
     this.#proxies = proxies
     this.#options = options
@@ -98,15 +106,15 @@ export class Chain {
   }
 
   /** As {@link connect}, with a last step that the same deadline and signal hold for. */
-  async complete<T>(
-    { destination, signal, timeoutMs, socket, command }: ChainRequest,
-    lastStep: (way: Way) => Promise<T>,
-  ): Promise<T> {
+  async complete<T>(request: ChainRequest, lastStep: (way: Way) => Promise<T>): Promise<T> {
+    const { destination, signal, timeoutMs } = request
     const journey = new Journey(this.#proxies, destination)
     journey.assertExpressible()
-    const operation = new Operation({ signal, timeoutMs }, () => timeoutError(journey.place, timeoutMs))
+    const operation = new Operation({ signal, timeoutMs }, () => {
+      return timeoutError(journey.place, timeoutMs, this.#options.optimistic === true && journey.proxy.version === 5)
+    })
     try {
-      const way = await this.#walk(operation, journey, { given: socket, command })
+      const way = await this.#walk(operation, journey, request)
       // Cut short in the last turn: the socket is gone already.
       if (operation.failure !== undefined) throw operation.failure.reason
       return await operation.race(lastStep(way))
@@ -118,11 +126,7 @@ export class Chain {
     }
   }
 
-  async #walk(
-    operation: Operation,
-    journey: Journey,
-    { given, command }: { readonly given: Duplex | undefined; readonly command: number | undefined },
-  ): Promise<Way> {
+  async #walk(operation: Operation, journey: Journey, { socket: given, ...last }: ChainRequest): Promise<Way> {
     let socket = operation.own(given ?? openTransport(journey.proxy, this.#options))
     if (given === undefined) await operation.race(opened(socket, 'connect'))
     for (;;) {
@@ -132,7 +136,9 @@ export class Chain {
         socket = operation.own(openTls(socket, proxy))
         await operation.race(opened(socket, 'secureConnect'))
       }
-      const { bound, session } = await this.#ask(operation, journey, socket, journey.isAtLast ? command : undefined)
+      const answer = await this.#ask(operation, journey, socket, journey.isAtLast ? last : {})
+      const { bound, session } = answer
+      socket = answer.stream
       const { hop, proxy: label, target } = journey.place
       journey.stage = 'done'
       const told: unknown = this.#options.onHop?.({ hop, proxy: label, target, bound })
@@ -142,25 +148,33 @@ export class Chain {
     }
   }
 
-  async #ask(operation: Operation, journey: Journey, socket: Duplex, command: number | undefined): Promise<Negotiated> {
+  async #ask(
+    operation: Operation,
+    journey: Journey,
+    socket: Duplex,
+    { command, firstData }: Pick<ChainRequest, 'command' | 'firstData'>,
+  ): Promise<Negotiated> {
     const { proxy, target } = journey
     journey.stage = 'lookup'
     const destination =
       proxy.resolve === 'local' && target.type === 'domain' && !isLookup(command)
         ? parseTarget(await operation.race(this.#lookUp(target.host, proxy)), target.port)
         : target
-    const step = negotiate(socket, {
+    const request: HandshakeRequest = {
       destination: isUnspecified(target) ? unspecifiedFor(socket) : destination,
       command,
       version: proxy.version,
       credentials:
         proxy.credentials() ?? (this.#options.isolate && proxy.version === 5 ? freshCredentials() : undefined),
+      auth: proxy.auth(),
       requireAuth: this.#options.requireAuth,
+      optimistic: this.#options.optimistic,
+      firstData,
       onStage: (stage) => {
         journey.stage = stage
       },
-    })
-    return operation.race(step)
+    }
+    return operation.race(negotiate(socket, request, (wrapped) => operation.own(wrapped)))
   }
 
   /** SOCKS4 can be told IPv4 addresses alone. */

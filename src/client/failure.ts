@@ -24,6 +24,7 @@ const WAITING_FOR: Readonly<Record<Stage, string>> = {
   lookup: 'while looking up the target',
   method: 'waiting for its choice of a method',
   status: 'waiting for its answer to the credentials',
+  auth: 'in the custom method',
   reply: 'waiting for its reply',
   done: 'after its reply',
 }
@@ -34,9 +35,15 @@ const OTHER_PROTOCOL: { readonly [code: string]: string | undefined } = {
   ERR_SOCKS_PEER_IS_TLS: "it answers in TLS: this proxy wants the option 'tls'",
 }
 
-/** The error of an operation whose time is up. */
-export function timeoutError(place: Place, timeoutMs: number): SocksError {
-  const message = `${describe(place)}: timed out after ${timeoutMs} ms ${WAITING_FOR[place.stage]}`
+// It takes the first message, drops what came with it, and waits for what it will never get.
+const READS_SINGLY = "; a proxy that reads one message at a time loses what came early: try without 'optimistic'"
+
+const EARLY_STAGES: readonly Stage[] = ['method', 'status', 'reply']
+
+/** The error of an operation whose time is up. `isOptimistic`: all was said before the proxy had answered. */
+export function timeoutError(place: Place, timeoutMs: number, isOptimistic = false): SocksError {
+  const hint = isOptimistic && EARLY_STAGES.includes(place.stage) ? READS_SINGLY : ''
+  const message = `${describe(place)}: timed out after ${timeoutMs} ms ${WAITING_FOR[place.stage]}${hint}`
   // Only in this case it is the target that did not answer, not the proxy.
   const ownsTarget = place.stage === 'reply' && place.hop === place.hops - 1
   return new SocksError('ERR_SOCKS_TIMEOUT', message, {
@@ -78,7 +85,7 @@ function reason(error: unknown): string {
 }
 
 /** Node hangs the peer's whole certificate on an error of TLS; bytes of a peer have no place in ours. */
-function safeCause(cause: unknown): unknown {
+export function safeCause(cause: unknown): unknown {
   if (!(cause instanceof Error) || !('cert' in cause)) return cause
   // Its message quotes names from the certificate, too.
   return Object.assign(new Error('the certificate is not accepted'), { code: Reflect.get(cause, 'code') })

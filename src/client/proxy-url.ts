@@ -3,6 +3,7 @@ import { invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
 import { type Destination, formatDestination } from '../codec/destination.js'
 import { SocksError } from '../codec/errors.js'
 import type { Credentials } from '../codec/userpass.js'
+import { type ClientMethod, checkMethod } from './auth-method.js'
 import { parseTarget } from './idn.js'
 
 /** A proxy as an object. Exactly these keys: an unknown one throws, so that a typing error never drops a password. */
@@ -23,6 +24,8 @@ export interface ProxyOptions {
   readonly tls?: boolean | ConnectionOptions | undefined
   /** Who looks names up: the proxy (`'remote'`, the default) or this machine. */
   readonly resolve?: 'local' | 'remote' | undefined
+  /** A method of your own, made by `customMethod`, to offer beside the others. SOCKS5 alone. */
+  readonly auth?: ClientMethod | undefined
 }
 
 /**
@@ -58,6 +61,7 @@ const KNOWN_KEYS: ReadonlySet<string> = new Set([
   'password',
   'tls',
   'resolve',
+  'auth',
 ])
 
 /** A proxy, checked. Immutable. What is secret is behind methods: `util.inspect` calls none of them. */
@@ -72,6 +76,7 @@ export class Upstream {
   readonly label: string
   readonly #credentials: Credentials | undefined
   readonly #tls: ConnectionOptions | undefined
+  readonly #auth: ClientMethod | undefined
 
   /** Use {@link parseProxy}. */
   constructor(parts: UpstreamParts) {
@@ -81,6 +86,7 @@ export class Upstream {
     this.resolve = parts.resolve
     this.#credentials = parts.credentials
     this.#tls = parts.tls
+    this.#auth = parts.auth
     const place = parts.address === undefined ? `localhost${parts.path}` : formatDestination(parts.address)
     this.label = `${schemeOf(parts)}://${place}${parts.tls ? ' over TLS' : ''}`
     Object.freeze(this)
@@ -95,6 +101,11 @@ export class Upstream {
   tlsOptions(): ConnectionOptions | undefined {
     return this.#tls
   }
+
+  /** A method of the application's own, if there is one. */
+  auth(): ClientMethod | undefined {
+    return this.#auth
+  }
 }
 
 interface UpstreamParts extends Scheme {
@@ -102,6 +113,7 @@ interface UpstreamParts extends Scheme {
   readonly path: string | undefined
   readonly credentials: Credentials | undefined
   readonly tls: ConnectionOptions | undefined
+  readonly auth: ClientMethod | undefined
 }
 
 /**
@@ -137,6 +149,7 @@ function fromUrl(text: string): Upstream {
       ? checkCredentials(scheme, { username: percentDecode(url.username), password: percentDecode(url.password) })
       : undefined,
     tls: undefined,
+    auth: undefined,
   })
 }
 
@@ -198,7 +211,14 @@ function fromOptions(options: ProxyOptions): Upstream {
             { username: encoder.encode(username ?? ''), password: encoder.encode(password ?? '') },
           ),
     tls: tlsOptions(options.tls),
+    auth: authOption(options),
   })
+}
+
+function authOption({ auth, version }: ProxyOptions): ClientMethod | undefined {
+  if (auth === undefined) return undefined
+  if (version === 4) throw invalidProxy("SOCKS4 has no methods, of which 'auth' is one")
+  return checkMethod(auth)
 }
 
 function assertText(values: { readonly [key: string]: unknown }): void {

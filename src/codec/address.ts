@@ -28,14 +28,16 @@ export function decodeAddress(bytes: Uint8Array, offset = 0): Decoded<Address> |
   const start = offset + 1
   switch (atyp) {
     case AddressType.ipv4:
-      return finish(bytes, offset, start + 4, () => ({ type: 'ipv4', host: formatIPv4(bytes, start) }))
+      return bytes.length < start + 6 ? undefined : decoded('ipv4', formatIPv4(bytes, start), bytes, start + 4, offset)
     case AddressType.ipv6:
-      return finish(bytes, offset, start + 16, () => ({ type: 'ipv6', host: formatIPv6(bytes, start) }))
+      return bytes.length < start + 18
+        ? undefined
+        : decoded('ipv6', formatIPv6(bytes, start), bytes, start + 16, offset)
     case AddressType.domain: {
       const length = bytes[start]
       if (length === undefined) return undefined
       const end = start + 1 + length
-      return finish(bytes, offset, end, () => ({ type: 'domain', host: latin1(bytes.subarray(start + 1, end)) }))
+      return bytes.length < end + 2 ? undefined : decoded('domain', latin1(bytes, start + 1, end), bytes, end, offset)
     }
     default:
       throw new SocksError('ERR_SOCKS_BAD_ADDRESS_TYPE', `unknown address type 0x${atyp.toString(16).padStart(2, '0')}`)
@@ -49,59 +51,67 @@ export function decodeAddress(bytes: Uint8Array, offset = 0): Decoded<Address> |
  * @throws RangeError `ERR_OUT_OF_RANGE` for a port outside 0 to 65535.
  */
 export function encodeAddress(address: Address): Uint8Array {
-  const host = encodeHost(address)
-  const { port } = address
-  if (!isPort(port)) throw outOfRange('port must be an integer from 0 to 65535')
-  const bytes = new Uint8Array(host.length + 2)
-  bytes.set(host, 0)
-  bytes[host.length] = port >> 8
-  bytes[host.length + 1] = port & 0xff
-  return bytes
+  return encodeAddressBehind(0, address)
 }
 
-function encodeHost({ type, host }: Address): Uint8Array {
+/** As {@link encodeAddress}, behind `prefixLength` zeros that are the caller's to fill in. */
+export function encodeAddressBehind(prefixLength: number, { type, host, port }: Address): Uint8Array {
+  if (!isPort(port)) throw outOfRange('port must be an integer from 0 to 65535')
   switch (type) {
     case 'ipv4':
-      return prefixed([AddressType.ipv4], parseIPv4(host) ?? notLiteral(type))
+      return encoded(prefixLength, AddressType.ipv4, parseIPv4(host) ?? notLiteral(type), port)
     case 'ipv6':
-      return prefixed([AddressType.ipv6], parseIPv6(host) ?? notLiteral(type))
-    case 'domain': {
-      // Longer than the length byte can say: never wrap it (CVE-2023-38545).
-      if (!/^[\x21-\x7e]{1,255}$/.test(host)) throw invalidArgument('host must be 1 to 255 bytes of printable ASCII')
-      return prefixed([AddressType.domain, host.length], asciiBytes(host))
-    }
+      return encoded(prefixLength, AddressType.ipv6, parseIPv6(host) ?? notLiteral(type), port)
+    case 'domain':
+      return encodeName(prefixLength, host, port)
     default:
       return assertNever(type)
   }
 }
 
-function finish(
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  read: () => Omit<Address, 'port'>,
-): Decoded<Address> | undefined {
-  const high = bytes[end]
-  const low = bytes[end + 1]
-  if (high === undefined || low === undefined) return undefined
-  return { value: { ...read(), port: (high << 8) | low }, bytesRead: end + 2 - offset }
+/** One piece of memory for the whole message: to make and to join small pieces costs more than all the rest. */
+function encoded(prefixLength: number, atyp: number, host: Uint8Array, port: number): Uint8Array {
+  const bytes = new Uint8Array(prefixLength + 1 + host.length + 2)
+  bytes[prefixLength] = atyp
+  bytes.set(host, prefixLength + 1)
+  return withPort(bytes, port)
 }
 
-function prefixed(prefix: readonly number[], tail: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(prefix.length + tail.length)
-  bytes.set(prefix, 0)
-  bytes.set(tail, prefix.length)
+function encodeName(prefixLength: number, host: string, port: number): Uint8Array {
+  // Longer than the length byte can say: never wrap it (CVE-2023-38545).
+  if (!/^[\x21-\x7e]{1,255}$/.test(host)) throw invalidArgument('host must be 1 to 255 bytes of printable ASCII')
+  const bytes = new Uint8Array(prefixLength + 2 + host.length + 2)
+  bytes[prefixLength] = AddressType.domain
+  bytes[prefixLength + 1] = host.length
+  for (let index = 0; index < host.length; index++) bytes[prefixLength + 2 + index] = host.charCodeAt(index)
+  return withPort(bytes, port)
+}
+
+/** DST.PORT and BND.PORT are the last two bytes of everything that ends in an address. */
+function withPort(bytes: Uint8Array, port: number): Uint8Array {
+  bytes[bytes.length - 2] = port >> 8
+  bytes[bytes.length - 1] = port & 0xff
   return bytes
+}
+
+/** The address whose port stands at `portOffset`, all of which is there. */
+function decoded(
+  type: Address['type'],
+  host: string,
+  bytes: Uint8Array,
+  portOffset: number,
+  offset: number,
+): Decoded<Address> {
+  const port = ((bytes[portOffset] ?? 0) << 8) | (bytes[portOffset + 1] ?? 0)
+  return { value: { type, host, port }, bytesRead: portOffset + 2 - offset }
 }
 
 function notLiteral(type: string): never {
   throw invalidArgument(`host is not an ${type} literal`)
 }
 
-function latin1(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes)
-}
-
-function asciiBytes(text: string): Uint8Array {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0))
+function latin1(bytes: Uint8Array, start: number, end: number): string {
+  let text = ''
+  for (let index = start; index < end; index++) text += String.fromCharCode(bytes[index] ?? 0)
+  return text
 }

@@ -1,7 +1,17 @@
 // The client's half of a SOCKS5 handshake as a state machine without a socket; the mirror of server-session.ts.
 
 import type { Address } from './address.js'
-import { AuthStatus, Command, Method, ReplyCode, SOCKS4_VERSION, Socks4ReplyCode, VERSION } from './constants.js'
+import { outOfRange } from './arguments.js'
+import {
+  AUTH_VERSION,
+  AuthStatus,
+  Command,
+  Method,
+  ReplyCode,
+  SOCKS4_VERSION,
+  Socks4ReplyCode,
+  VERSION,
+} from './constants.js'
 import { type Destination, parseDestination } from './destination.js'
 import { assertNever, SocksError } from './errors.js'
 import { decodeMethodSelection, encodeGreeting } from './greeting.js'
@@ -42,6 +52,11 @@ export interface ClientRequest {
 export interface ClientSessionOptions extends SessionOptions {
   /** Speak SOCKS4, and SOCKS4a for names: the request is the first message. Default `false`. */
   readonly socks4?: boolean | undefined
+  /**
+   * Speak ahead: greeting, credentials and request are sent before the proxy has said anything, and its answers read then.
+   * The greeting offers one method, 00 or 02, so that what follows is known. Default `false`; SOCKS4 has one message anyway.
+   */
+  readonly optimistic?: boolean | undefined
 }
 
 /** Where a {@link ClientSession} stands. */
@@ -73,6 +88,16 @@ const TRANSITIONS: TransitionTable<ClientState> = {
   failed: {},
 }
 
+/** All that the client says, and then all that it hears. */
+const OPTIMISTIC_TRANSITIONS: TransitionTable<ClientState> = {
+  ...TRANSITIONS,
+  initial: { greeting: afterMethod },
+  'sending-credentials': { credentials: 'sending-request' },
+  'sending-request': { request: 'awaiting-method' },
+  'awaiting-method': { method: (method) => (method === Method.userPass ? 'awaiting-status' : 'awaiting-reply') },
+  'awaiting-status': { authStatus: 'awaiting-reply' },
+}
+
 function afterMethod(method: number): ClientState {
   if (method === Method.noAuth) return 'sending-request'
   return method === Method.userPass ? 'sending-credentials' : 'authenticating'
@@ -87,12 +112,14 @@ function afterReply(_code: number, command: number): ClientState {
 /** One handshake with a proxy, seen from the client. */
 export class ClientSession extends Session<ClientState, ClientEvent, ClientMessage> {
   readonly #socks4: boolean
+  readonly #optimistic: boolean
   #offered: readonly number[] = []
 
   constructor(options: ClientSessionOptions = {}) {
-    const { socks4 = false } = options
-    super(TRANSITIONS, socks4 ? 'sending-request' : 'initial', options)
+    const { socks4 = false, optimistic = false } = options
+    super(optimistic && !socks4 ? OPTIMISTIC_TRANSITIONS : TRANSITIONS, socks4 ? 'sending-request' : 'initial', options)
     this.#socks4 = socks4
+    this.#optimistic = optimistic
   }
 
   protected override read(): ClientEvent | undefined {
@@ -118,6 +145,7 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
   protected override encode(message: ClientMessage): Uint8Array {
     switch (message.type) {
       case 'greeting': {
+        if (this.#optimistic) assertOneMethod(message.methods)
         const bytes = encodeGreeting(message)
         this.#offered = [...message.methods]
         return bytes
@@ -142,6 +170,7 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
   }
 
   #readMethod(): ClientEvent | undefined {
+    if (this.#isMethodLost()) return { type: 'method', method: Method.userPass }
     const selection = this.decode(decodeMethodSelection)
     if (selection === undefined) return undefined
     const { method } = selection
@@ -155,6 +184,11 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
       throw new SocksError('ERR_SOCKS_METHOD_NOT_OFFERED', `the proxy chose method ${method}, which was not offered`)
     }
     return { type: 'method', method }
+  }
+
+  /** Tor (0.4.9) answers a greeting and credentials that come together with the status alone; it says as much. */
+  #isMethodLost(): boolean {
+    return this.#optimistic && this.#offered.includes(Method.userPass) && this.peekByte(0) === AUTH_VERSION
   }
 
   #readStatus(): ClientEvent | undefined {
@@ -181,6 +215,13 @@ export class ClientSession extends Session<ClientState, ClientEvent, ClientMessa
     const reply = this.decode(decodeReply)
     return reply === undefined ? undefined : { type: 'reply', bound: reply.bound }
   }
+}
+
+/** @throws RangeError where what follows would depend on the proxy. */
+function assertOneMethod(methods: readonly number[]): void {
+  const [method, ...others] = methods
+  if (others.length === 0 && (method === Method.noAuth || method === Method.userPass)) return
+  throw outOfRange('an optimistic greeting offers one method: no authentication, or username and password')
 }
 
 /** A request of SOCKS4. @throws SocksError for what it has no room for. */

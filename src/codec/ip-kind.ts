@@ -110,7 +110,7 @@ export function matchesPrefix(bytes: Uint8Array, prefix: Uint8Array, bits: numbe
 }
 
 function lookup(ranges: readonly Range[], bytes: Uint8Array): AddressKind {
-  for (const [prefix, bits, kind] of ranges) if (matchesPrefix(bytes, prefix, bits)) return kind
+  for (const range of ranges) if (matchesPrefix(bytes, range[0], range[1])) return range[2]
   return 'reserved'
 }
 

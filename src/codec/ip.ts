@@ -1,19 +1,38 @@
 // IP addresses as text and as bytes. Everything that is decided about an address is decided on its bytes.
 
-const DECIMAL_OCTET = /^(?:0|[1-9][0-9]{0,2})$/
 const HEX_GROUP = /^[0-9a-f]{1,4}$/i
 
 /** Four bytes of a strict dotted quad (`127.0.0.1`), else `undefined`. Short, octal and hexadecimal spellings are refused. */
 export function parseIPv4(text: string): Uint8Array | undefined {
-  const parts = text.split('.')
-  if (parts.length !== 4) return undefined
+  // Character by character: every request and every reply passes here, and splitting costs ten times as much.
+  if (text.length < 7 || text.length > 15) return undefined
   const bytes = new Uint8Array(4)
-  for (const [index, part] of parts.entries()) {
-    if (!DECIMAL_OCTET.test(part) || Number(part) > 255) return undefined
-    bytes[index] = Number(part)
+  let octet = 0
+  let digits = 0
+  let value = 0
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index)
+    if (code === DOT) {
+      if (digits === 0 || octet === 3) return undefined
+      bytes[octet++] = value
+      digits = 0
+      value = 0
+      continue
+    }
+    // A zero in front would be octal to some.
+    if (code < ZERO || code > NINE || (digits > 0 && value === 0)) return undefined
+    value = value * 10 + code - ZERO
+    digits++
+    if (value > 255) return undefined
   }
+  if (octet !== 3 || digits === 0) return undefined
+  bytes[3] = value
   return bytes
 }
+
+const DOT = 0x2e
+const ZERO = 0x30
+const NINE = 0x39
 
 /** Sixteen bytes of an IPv6 literal (RFC 4291 section 2.2, every form), else `undefined`. Zones (`%eth0`) and brackets are refused. */
 export function parseIPv6(text: string): Uint8Array | undefined {

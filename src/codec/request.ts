@@ -1,4 +1,4 @@
-import { type Address, decodeAddress, encodeAddress } from './address.js'
+import { type Address, decodeAddress, encodeAddressBehind } from './address.js'
 import { assertByte } from './arguments.js'
 import { VERSION } from './constants.js'
 import type { Decoded } from './decoded.js'
@@ -46,10 +46,8 @@ export function decodeRequest(
 
 /** Version, one byte, a zero and an address: the shape that requests and replies share. */
 export function prefixAddress(version: number, code: number, address: Address): Uint8Array {
-  const tail = encodeAddress(address)
-  const bytes = new Uint8Array(3 + tail.length)
+  const bytes = encodeAddressBehind(3, address)
   bytes[0] = version
   bytes[1] = code
-  bytes.set(tail, 3)
   return bytes
 }

@@ -18,6 +18,8 @@ export type TransitionTable<State extends string> = Readonly<Record<State, Reado
 interface Trigger {
   readonly type: string
   readonly method?: number
+  /** Of a greeting: the first one counts. */
+  readonly methods?: readonly number[]
   readonly status?: number
   readonly code?: number
   readonly command?: number
@@ -150,7 +152,7 @@ export abstract class Session<State extends string, Event extends Trigger, Messa
     const step = this.#transitions[this.#state][trigger.type]
     if (step === undefined) throw new TypeError(`no way on from '${this.#state}' by '${trigger.type}'`)
     if (trigger.command !== undefined) this.#command = trigger.command
-    const value = trigger.method ?? trigger.status ?? trigger.code ?? 0
+    const value = trigger.method ?? trigger.methods?.[0] ?? trigger.status ?? trigger.code ?? 0
     this.#state = typeof step === 'function' ? step(value, this.#command) : step
   }
 }

@@ -1,4 +1,4 @@
-import { type Address, decodeAddress, encodeAddress } from './address.js'
+import { type Address, decodeAddress, encodeAddressBehind } from './address.js'
 import { assertByte } from './arguments.js'
 import type { Decoded } from './decoded.js'
 
@@ -15,10 +15,8 @@ export interface UdpDatagram {
 /** `00 00 FRAG ATYP ADDR PORT`, to be followed by the payload. @throws as `encodeAddress` does. */
 export function encodeUdpHeader({ fragment, address }: { fragment: number; address: Address }): Uint8Array {
   assertByte(fragment, 'fragment')
-  const tail = encodeAddress(address)
-  const bytes = new Uint8Array(3 + tail.length)
+  const bytes = encodeAddressBehind(3, address)
   bytes[2] = fragment
-  bytes.set(tail, 3)
   return bytes
 }
 

@@ -1,8 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { assertByte, invalidArgument, outOfRange } from '../codec/arguments.js'
+import type { AuthChannel } from '../codec/auth-channel.js'
 import { credentialsFromText, Method } from '../codec/index.js'
-import type { AuthChannel } from './auth-channel.js'
 import type { Identity, Session } from './session.js'
 
 /** "No authentication required", RFC 1928 method 00. */

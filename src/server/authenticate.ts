@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import type { AuthChannel } from '../codec/auth-channel.js'
 import {
   AuthStatus,
   type Credentials,
@@ -10,16 +11,20 @@ import {
 } from '../codec/index.js'
 import { isByteStream } from '../stream/byte-stream.js'
 import type { Authenticated, AuthMethod, CustomMethod } from './auth.js'
-import type { AuthChannel } from './auth-channel.js'
+import { untilCancelled } from './cancellation.js'
 import { discardStream } from './dial.js'
-import { hookError, untilAborted } from './operation.js'
-import type { Identity, Session } from './session.js'
+import { hookError } from './operation.js'
+import type { Identity, ServerSideSession, Session } from './session.js'
 
 /** The identity of everybody who was not asked. */
 export const NOBODY: Identity = Object.freeze({})
 
 /** Asks the verifier of username and password. Resolves to an identity; rejects with the SocksError that denies one. */
-export async function identify(method: AuthMethod, credentials: Credentials, session: Session): Promise<Identity> {
+export async function identify(
+  method: AuthMethod,
+  credentials: Credentials,
+  session: ServerSideSession,
+): Promise<Identity> {
   // Only with lenientAuthMessage: nobody asked for them.
   if (method.type !== 'user-pass') return NOBODY
   const text = credentialsToText(credentials)
@@ -34,7 +39,7 @@ export async function identify(method: AuthMethod, credentials: Credentials, ses
 export async function identifyUserId(
   verify: ((userId: string, session: Session) => unknown) | undefined,
   userId: Uint8Array,
-  session: Session,
+  session: ServerSideSession,
 ): Promise<Identity> {
   if (verify === undefined) return NOBODY
   const name = credentialsToText({ username: userId, password: new Uint8Array(0) })?.username
@@ -49,7 +54,7 @@ export async function identifyUserId(
 export async function authenticate(
   { authenticate: talk }: CustomMethod,
   channel: AuthChannel,
-  session: Session,
+  session: ServerSideSession,
 ): Promise<Authenticated> {
   const verdict = await ask(session, () => talk(channel, session))
   if (verdict === false || verdict === null || verdict === undefined) throw authFailed('the method denied the client')
@@ -62,7 +67,7 @@ export async function authenticate(
 export async function wrapStream(
   wrap: NonNullable<Authenticated['wrap']>,
   stream: Duplex,
-  session: Session,
+  session: ServerSideSession,
 ): Promise<Duplex> {
   const wrapped = await ask(session, () => wrap(stream), discardStream)
   if (isByteStream(wrapped) && !wrapped.destroyed) return wrapped
@@ -72,12 +77,15 @@ export async function wrapStream(
 }
 
 /** Asks a hook no longer than the client is there. Its failure is told as one of a hook, unless it has a name already. */
-async function ask(session: Session, hook: () => unknown, discardLate?: (late: unknown) => void): Promise<unknown> {
-  const { signal } = session
+async function ask(
+  { gone }: ServerSideSession,
+  hook: () => unknown,
+  discardLate?: (late: unknown) => void,
+): Promise<unknown> {
   try {
-    return await untilAborted(signal, hook, discardLate)
+    return await untilCancelled(gone, hook, discardLate)
   } catch (error) {
-    if (signal.aborted || isNamed(error)) throw error
+    if (gone.isCancelled || isNamed(error)) throw error
     throw hookError('auth', error, ReplyCode.generalFailure)
   }
 }

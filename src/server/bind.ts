@@ -12,12 +12,12 @@ import {
 import { isByteStream } from '../stream/byte-stream.js'
 import { guard } from '../stream/handover.js'
 import { openPeerListener } from './bind-listener.js'
-import type { AcceptedPeer, BindListen, BindListener, BindSettings } from './bind-options.js'
+import type { AcceptedPeer, BindListener, BindSettings } from './bind-options.js'
+import { untilCancelled } from './cancellation.js'
 import type { CommandContext } from './commands.js'
 import { discardStream } from './dial.js'
-import { hookError, Operation, untilAborted } from './operation.js'
-import type { Outbound } from './outbound.js'
-import { assertAddress } from './reachable.js'
+import { closeElsewhere, openElsewhere } from './elsewhere.js'
+import { hookError, Operation } from './operation.js'
 import { dialError } from './reply-code.js'
 import type { BindAdmission, OutboundTarget } from './request.js'
 
@@ -36,7 +36,7 @@ export async function bind(context: CommandContext, target: OutboundTarget): Pro
     if (context.isWaiting()) context.established({ stream, bound: peer, rules })
     else stream.destroy()
   } finally {
-    closeListener(listener)
+    closeElsewhere(listener)
   }
 }
 
@@ -51,28 +51,10 @@ async function open(context: CommandContext, target: OutboundTarget, admission: 
       return await openPeerListener(settings, { peers, port: destination.port, version, control: stream, localAddress })
     }
     const request = Object.freeze({ ...target, host: destination.host, port: destination.port })
-    return await openElsewhere(outbound, request, listen)
+    return await openElsewhere(outbound, request, { name: 'bind.listen', open: listen, methods: ['accept', 'close'] })
   } catch (error) {
     const hook = listen === undefined ? undefined : 'bind.listen'
     throw target.signal?.aborted ? error : dialError(error, formatDestination(destination), hook)
-  }
-}
-
-/** Asks the hook, no longer than a dial may take. What it made is ended when nobody can use it. */
-async function openElsewhere(outbound: Outbound, request: OutboundTarget, listen: BindListen): Promise<BindListener> {
-  const operation = outbound.operation(request)
-  try {
-    const asked = Object.freeze({ ...request, signal: operation.signal })
-    const listener = await untilAborted(operation.signal, () => listen(asked), closeListener)
-    try {
-      assertListener(listener)
-    } catch (error) {
-      closeListener(listener)
-      throw error
-    }
-    return listener
-  } finally {
-    operation.done()
   }
 }
 
@@ -91,18 +73,17 @@ async function waitForPeer(
 ): Promise<Peer> {
   const { bind: settings } = context.settings
   const operation = new Operation(target.signal, settings.timeoutMs, bindTimeout)
-  const { signal } = operation
   try {
     for (;;) {
-      const { socket, peer } = await accept(listener, signal, settings)
+      const { socket, peer } = await accept(listener, operation, settings)
       try {
-        const rules = await admit(peer, context, { ...target, signal }, admission)
+        const rules = await admit(peer, context, { ...target, signal: operation.signal }, admission, operation)
         // One that has gone while it was judged is no peer.
         if (!socket.destroyed) return { stream: socket, peer, rules: [...new Set([...admission.rules, ...rules])] }
       } catch (error) {
         socket.destroy()
         // A listener that is not ours is for one peer.
-        if (signal.aborted || settings.listen !== undefined || !isSocksError(error)) throw error
+        if (operation.isCancelled || settings.listen !== undefined || !isSocksError(error)) throw error
         context.denied(error)
       }
     }
@@ -113,12 +94,12 @@ async function waitForPeer(
 
 async function accept(
   listener: BindListener,
-  signal: AbortSignal,
+  operation: Operation,
   { listen }: BindSettings,
 ): Promise<{ socket: Duplex; peer: Destination }> {
   let accepted: AcceptedPeer | undefined
   try {
-    accepted = await untilAborted(signal, () => listener.accept({ signal }), destroyAccepted)
+    accepted = await untilCancelled(operation, () => listener.accept({ signal: operation.signal }), destroyAccepted)
     if (!isByteStream(accepted?.socket)) throw new TypeError('accept resolved to no Duplex of bytes')
     guard(accepted.socket)
     const { host, port } = accepted.peer
@@ -126,7 +107,7 @@ async function accept(
     return { socket: accepted.socket, peer: parseDestination(withoutZone(host), port) }
   } catch (error) {
     destroyAccepted(accepted)
-    throw signal.aborted || listen === undefined ? error : dialError(error, 'the peer', 'bind.listen')
+    throw operation.isCancelled || listen === undefined ? error : dialError(error, 'the peer', 'bind.listen')
   }
 }
 
@@ -136,14 +117,15 @@ async function admit(
   { settings }: CommandContext,
   target: OutboundTarget,
   { destination, peers }: BindAdmission,
+  operation: Operation,
 ): Promise<readonly string[]> {
   const { peer: rule } = settings.bind
   if (typeof rule === 'function') {
     let verdict: unknown
     try {
-      verdict = await untilAborted(signalOf(target), () => rule({ host: peer.host, port: peer.port }, target))
+      verdict = await untilCancelled(operation, () => rule({ host: peer.host, port: peer.port }, target))
     } catch (error) {
-      throw target.signal?.aborted ? error : hookError('bind.peer', error, ReplyCode.notAllowed)
+      throw operation.isCancelled ? error : hookError('bind.peer', error, ReplyCode.notAllowed)
     }
     if (verdict !== true) throw stranger(peer, 'hook')
   } else if (rule === 'strict' && peers !== undefined && !peers.some(({ host }) => host === peer.host)) {
@@ -161,25 +143,6 @@ function bindTimeout(): SocksError {
   return new SocksError('ERR_SOCKS_BIND_TIMEOUT', 'no peer connected in time', { replyCode: ReplyCode.ttlExpired })
 }
 
-function assertListener(listener: unknown): asserts listener is BindListener {
-  // `as`: looked at property by property below.
-  const { address, accept, close } = (listener ?? {}) as Partial<BindListener>
-  if (typeof accept !== 'function' || typeof close !== 'function')
-    throw new TypeError('bind.listen returned no listener')
-  assertAddress(address, 'bind.listen')
-}
-
-/** What the application's listener throws at its end is nobody's to answer. */
-function closeListener(listener: BindListener | undefined): void {
-  try {
-    listener?.close?.()
-  } catch {}
-}
-
 function destroyAccepted(accepted: AcceptedPeer | undefined): void {
   discardStream(accepted?.socket)
-}
-
-function signalOf({ signal }: OutboundTarget): AbortSignal {
-  return signal ?? new AbortController().signal
 }

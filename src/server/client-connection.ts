@@ -1,9 +1,11 @@
 import type { Duplex } from 'node:stream'
 import { isSocksError, ReplyCode, replyError, SocksError } from '../codec/index.js'
 import { Deadline } from '../stream/deadline.js'
-import { guard, Handshake } from '../stream/handover.js'
+import { FlowingHandshake } from '../stream/flowing-handshake.js'
+import { type Borrowed, Handshake } from '../stream/handover.js'
 import { endAndLinger } from '../stream/linger.js'
-import { type Relay, type RelayEnd, relay } from '../stream/relay.js'
+import { Relay, type RelayEnd } from '../stream/relay.js'
+import { ReusedReader } from '../stream/reused-reader.js'
 import { type CloseReason, type EstablishedInfo, isFault, type Observer } from './events.js'
 import { hookError } from './operation.js'
 import type { ProxyHeaderReader } from './proxy-protocol.js'
@@ -15,11 +17,23 @@ import type { Counters, ServerSideSession, Session } from './session.js'
  */
 const LINGER_MS = 5_000
 
-/** Times that every front door knows, in milliseconds; 0 is no limit. */
-export interface ConnectionTimeouts {
+/** What every front door knows of its connections. Times are in milliseconds; 0 is no limit. */
+export interface ConnectionSettings {
   readonly handshakeTimeoutMs: number
   readonly drainTimeoutMs: number
   readonly idleTimeoutMs: number
+  readonly fastRelay: boolean
+}
+
+/** A client that has connected. */
+export interface Arrival {
+  readonly stream: Duplex
+  readonly session: ServerSideSession
+  readonly observer: Observer
+  /** Reads what a proxy in front puts before the client's own bytes. */
+  readonly preface: ProxyHeaderReader | undefined
+  /** Whether the stream is a socket that was accepted here, and is given to nobody. */
+  readonly isOwn: boolean
 }
 
 /**
@@ -36,31 +50,27 @@ export abstract class ClientConnection {
   protected sawBytes = false
   /** While a peer is waited for: the client's end means that nobody waits any more. */
   protected watchesEnd = false
-  readonly #timeouts: ConnectionTimeouts
+  readonly #settings: ConnectionSettings
+  readonly #isOwn: boolean
   readonly #deadline: Deadline
   #stream: Duplex
   #wrapped: Duplex | undefined
-  #handshake: Handshake
+  #handshake: Borrowed
   #preface: ProxyHeaderReader | undefined
   #delay: Deadline | undefined
   #relay: Relay | undefined
   #association: { close(): void } | undefined
   #end: { readonly reason: CloseReason; readonly error?: Error | undefined } | undefined
 
-  constructor(
-    stream: Duplex,
-    session: ServerSideSession,
-    timeouts: ConnectionTimeouts,
-    observer: Observer,
-    preface: ProxyHeaderReader | undefined,
-  ) {
+  constructor({ stream, session, observer, preface, isOwn }: Arrival, settings: ConnectionSettings) {
     this.session = session
     this.observer = observer
     this.#stream = stream
-    this.#timeouts = timeouts
+    this.#settings = settings
+    this.#isOwn = isOwn && settings.fastRelay
     this.#preface = preface
-    this.#deadline = new Deadline(timeouts.handshakeTimeoutMs, () => this.refuse(handshakeTimeout()))
-    this.#handshake = this.#borrow(stream)
+    this.#deadline = new Deadline(settings.handshakeTimeoutMs, () => this.refuse(handshakeTimeout()))
+    this.#handshake = this.#borrow(stream, this.#isOwn)
   }
 
   /** Reads what has arrived before the connection was made. */
@@ -82,7 +92,7 @@ export abstract class ClientConnection {
     this.#deadline.clear()
     this.#delay?.clear()
     this.#handshake.release()
-    this.session.abort(error ?? new SocksError('ERR_SOCKS_ABORTED', 'the connection was ended'))
+    this.session.gone.cancel(() => error ?? hasEnded())
     this.#relay?.destroy()
     this.#stream.destroy()
     this.#wrapped?.destroy()
@@ -104,7 +114,7 @@ export abstract class ClientConnection {
     return this.#stream
   }
 
-  protected get handshake(): Handshake {
+  protected get handshake(): Borrowed {
     return this.#handshake
   }
 
@@ -136,13 +146,21 @@ export abstract class ClientConnection {
     this.#deadline.clear()
   }
 
-  /** Joins the client with its target. */
-  protected open(target: Duplex, info: EstablishedInfo): void {
+  /** What may read the client's target, where the fast ways of a relay are open to both. */
+  protected readerFor(): ReusedReader | undefined {
+    return this.#isOwn ? new ReusedReader() : undefined
+  }
+
+  /** Joins the client with its target. `reader`: from {@link readerFor}, if the target was dialed with one. */
+  protected open(target: Duplex, info: EstablishedInfo, reader?: ReusedReader): void {
     this.phase = 'tunnel'
     this.#handshake.release()
-    this.#relay = relay(this.#stream, target, this.#timeouts)
+    const early = this.#handshake.take()
+    // It is memory that a tunnel has no use for.
+    this.#handshake = RELEASED
+    const inside = { early, reader: reader?.isUsed ? reader : undefined, onEnd: this.#onRelayEnd }
+    this.#relay = new Relay(this.#stream, target, this.#settings, inside)
     this.session.countBy(this.#relay)
-    void this.#relay.closed.then((end) => this.#onRelayEnd(end))
     this.observer.established(info)
   }
 
@@ -192,7 +210,7 @@ export abstract class ClientConnection {
       if (!(inner.readableEnded && inner.writableFinished)) wrapped.destroy()
     })
     this.#stream = wrapped
-    this.#handshake = this.#borrow(wrapped)
+    this.#handshake = this.#borrow(wrapped, false)
     // Some wrappers do not close what they are put around.
     wrapped.on('close', () => inner.destroy())
   }
@@ -220,13 +238,13 @@ export abstract class ClientConnection {
     })
   }
 
-  #borrow(stream: Duplex): Handshake {
+  #borrow(stream: Duplex, mayFlow: boolean): Borrowed {
     stream.allowHalfOpen = true
-    guard(stream)
-    const handshake = new Handshake(stream, {
+    const listener = {
       onReadable: () => this.onReadable(),
-      onClose: (error) => this.#onClientGone(error),
-    })
+      onClose: (error: Error | undefined) => this.#onClientGone(error),
+    }
+    const handshake = mayFlow ? new FlowingHandshake(stream, listener) : new Handshake(stream, listener)
     // After the handshake's own listener, which knows better why.
     stream.on('close', this.#onStreamClose)
     return handshake
@@ -234,7 +252,7 @@ export abstract class ClientConnection {
 
   protected onReadable(): void {
     if (this.phase === 'handshake') this.pump()
-    else if (this.watchesEnd && this.#stream.readableLength === 0) {
+    else if (this.watchesEnd && !this.#handshake.hasBytes) {
       // Only a read tells that the end has come.
       this.#handshake.read()
       if (this.#handshake.ended) this.destroy('aborted', aborted(undefined))
@@ -273,10 +291,10 @@ export abstract class ClientConnection {
     this.#end = { reason, error }
     this.#deadline.clear()
     this.#handshake.release()
-    this.session.abort(error ?? new SocksError('ERR_SOCKS_ABORTED', 'the connection has ended'))
+    this.session.gone.cancel(() => error ?? hasEnded())
   }
 
-  #onRelayEnd({ reason, error }: RelayEnd): void {
+  readonly #onRelayEnd = ({ reason, error }: RelayEnd): void => {
     if (reason !== 'destroyed') this.destroy(reason, error)
   }
 
@@ -295,13 +313,27 @@ export abstract class ClientConnection {
     this.#association?.close()
     this.#end ??= { reason: 'aborted', error: aborted(this.#stream.errored ?? undefined) }
     const { reason, error } = this.#end
-    this.session.abort(error ?? new SocksError('ERR_SOCKS_ABORTED', 'the connection has ended'))
+    this.session.gone.cancel(() => error ?? hasEnded())
     this.observer.closed(reason, error)
   }
 }
 
+/** What a connection has that borrows nothing any more. */
+const RELEASED: Borrowed = {
+  ended: true,
+  hasBytes: false,
+  read: () => undefined,
+  unread: () => {},
+  release: () => {},
+  take: () => [],
+}
+
 function aborted(cause: Error | undefined): SocksError {
   return new SocksError('ERR_SOCKS_ABORTED', 'the client went away during the handshake', { cause })
+}
+
+function hasEnded(): SocksError {
+  return new SocksError('ERR_SOCKS_ABORTED', 'the connection has ended')
 }
 
 function handshakeTimeout(): SocksError {

@@ -47,19 +47,12 @@ export interface CommandContext {
 /** Serves one request. Rejects with the SocksError that is answered. */
 export type CommandHandler = (context: CommandContext, target: OutboundTarget) => Promise<void>
 
-/** What each command does. */
-export const HANDLERS: Readonly<Record<CommandName, CommandHandler>> = {
-  connect,
+/** What each command does but CONNECT, which the connection does itself. */
+export const HANDLERS: Readonly<Record<Exclude<CommandName, 'connect'>, CommandHandler>> = {
   bind,
   'udp-associate': udpAssociate,
   resolve,
   'resolve-ptr': resolvePointer,
-}
-
-async function connect({ settings, isWaiting, established }: CommandContext, target: OutboundTarget): Promise<void> {
-  const way = await settings.outbound.connect(target)
-  if (isWaiting()) established(way)
-  else way.stream.destroy()
 }
 
 /** Tor's RESOLVE: the reply's BND is the address, and the connection ends. */

@@ -1,8 +1,10 @@
-import { connect, type LookupFunction, Socket as NetSocket, type Socket } from 'node:net'
+import { connect, type LookupFunction, Socket as NetSocket, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { Duplex } from 'node:stream'
 import { type Address, encodeAddress, parseDestination, ReplyCode, UNSPECIFIED_ADDRESS } from '../codec/index.js'
 import { isByteStream } from '../stream/byte-stream.js'
 import { guard } from '../stream/handover.js'
+import type { ReusedReader } from '../stream/reused-reader.js'
+import type { Cancellation } from './cancellation.js'
 import { hookError } from './operation.js'
 import type { DialResult } from './request.js'
 
@@ -14,42 +16,37 @@ export interface Candidate {
   readonly port: number
 }
 
-const SOCKET_OPTIONS = { noDelay: true, keepAlive: true, allowHalfOpen: true } as const
+/** How to dial. */
+export interface DialOptions {
+  readonly localAddress: string | undefined
+  readonly cancellation: Cancellation
+  /** Reads the socket in place of its own buffers. */
+  readonly reader: ReusedReader | undefined
+}
 
 /**
  * Connects to the first candidate that answers, by Node's own "happy eyeballs"; no other address is ever dialed.
- * @param host the name that the candidates were resolved from.
- * Rejects with the system error (an `AggregateError` of several), or with the signal's reason.
+ * @param name what the candidates were resolved from.
+ * Rejects with the system error (an `AggregateError` of several), or with the reason of `cancellation`.
  */
-export function dialDirect(
-  candidates: readonly Candidate[],
-  host: string,
-  localAddress: string | undefined,
-  signal: AbortSignal,
-): Promise<Socket> {
-  if (localAddress !== undefined) return dialFrom(localAddress, candidates, signal)
+export function dialDirect(candidates: readonly Candidate[], name: string, options: DialOptions): Promise<Socket> {
+  if (options.localAddress !== undefined) return dialFrom(options.localAddress, candidates, options)
   const [first] = candidates
   if (first === undefined) throw new TypeError('no candidate to dial')
-  const several = candidates.length > 1
-  const socket = connect({
-    host: several ? host : first.host,
-    port: first.port,
-    ...(several ? { autoSelectFamily: true, lookup: fixedLookup(candidates) } : { autoSelectFamily: false }),
-    ...SOCKET_OPTIONS,
-  })
-  return whenConnected(socket, signal)
+  const several = candidates.length > 1 ? { host: name, lookup: fixedLookup(candidates) } : undefined
+  return dialOne(first, options, several)
 }
 
 /** One candidate after the other: Node does no happy eyeballs from a given local address. */
-async function dialFrom(localAddress: string, candidates: readonly Candidate[], signal: AbortSignal): Promise<Socket> {
+async function dialFrom(localAddress: string, candidates: readonly Candidate[], options: DialOptions): Promise<Socket> {
   const family = localAddress.includes(':') ? 'ipv6' : 'ipv4'
   const errors: unknown[] = []
-  for (const { type, host, port } of candidates) {
-    if (type !== family) continue
+  for (const candidate of candidates) {
+    if (candidate.type !== family) continue
     try {
-      return await whenConnected(connect({ host, port, localAddress, ...SOCKET_OPTIONS }), signal)
+      return await dialOne(candidate, options, undefined)
     } catch (error) {
-      if (signal.aborted) throw error
+      if (options.cancellation.isCancelled) throw error
       errors.push(error)
     }
   }
@@ -57,17 +54,39 @@ async function dialFrom(localAddress: string, candidates: readonly Candidate[], 
   throw Object.assign(new Error('the target has no address of the family of localAddress'), { code: 'EHOSTUNREACH' })
 }
 
+/** `several`: a name and its look-up, where Node is to race what it finds. */
+function dialOne(
+  { host, port }: Candidate,
+  { localAddress, cancellation, reader }: DialOptions,
+  several: { readonly host: string; readonly lookup: LookupFunction } | undefined,
+): Promise<Socket> {
+  reader?.use()
+  // `as`: Node takes `undefined` for what is left out.
+  const options = {
+    host: several?.host ?? host,
+    port,
+    localAddress,
+    lookup: several?.lookup,
+    autoSelectFamily: several !== undefined,
+    noDelay: true,
+    keepAlive: true,
+    allowHalfOpen: true,
+    onread: reader?.onread,
+  } as TcpNetConnectOpts
+  return whenConnected(connect(options), cancellation)
+}
+
 /**
  * Resolves when a stream of the application's own dialer can carry data: at once, unless it is a socket that is still
  * connecting or shaking hands over TLS. Rejects when it fails first; it is then destroyed.
  */
-export function whenConnected<T extends Duplex>(stream: T, signal: AbortSignal): Promise<T> {
+export function whenConnected<T extends Duplex>(stream: T, cancellation: Cancellation): Promise<T> {
   guard(stream)
   return new Promise((resolve, reject) => {
     const event = pendingEvent(stream)
-    if (signal.aborted || stream.destroyed) {
+    if (cancellation.isCancelled || stream.destroyed) {
       stream.destroy()
-      reject(signal.aborted ? signal.reason : (stream.errored ?? closedEarly()))
+      reject(cancellation.isCancelled ? cancellation.reason : (stream.errored ?? closedEarly()))
       return
     }
     if (event === undefined) {
@@ -78,20 +97,20 @@ export function whenConnected<T extends Duplex>(stream: T, signal: AbortSignal):
       stream.off(event, onConnect)
       stream.off('error', onError)
       stream.off('close', onClose)
-      signal.removeEventListener('abort', onAbort)
+      cancellation.remove(onCancel)
       act()
     }
     const onConnect = (): void => settle(() => resolve(stream))
     const onError = (error: Error): void => settle(() => reject(error))
     const onClose = (): void => settle(() => reject(closedEarly()))
-    const onAbort = (): void => {
-      settle(() => reject(signal.reason))
+    const onCancel = (): void => {
+      settle(() => reject(cancellation.reason))
       stream.destroy()
     }
     stream.on(event, onConnect)
     stream.on('error', onError)
     stream.on('close', onClose)
-    signal.addEventListener('abort', onAbort, { once: true })
+    cancellation.add(onCancel)
   })
 }
 

@@ -1,4 +1,6 @@
 import type { LookupAddress } from 'node:dns'
+import type { Cancellation } from './cancellation.js'
+import { Tally } from './tally.js'
 
 /** Looks one name up. Rejects with the resolver's error. */
 export type LookUpName = (host: string) => Promise<LookupAddress[]>
@@ -6,7 +8,6 @@ export type LookUpName = (host: string) => Promise<LookupAddress[]>
 /** A client's wait for a name. */
 interface Job {
   readonly host: string
-  readonly signal: AbortSignal
   readonly resolve: (answer: Promise<LookupAddress[]>) => void
   readonly reject: (reason: unknown) => void
 }
@@ -22,7 +23,7 @@ export class FairLookups {
   readonly #max: number
   readonly #maxPerClient: number
   readonly #underWay = new Map<string, Promise<LookupAddress[]>>()
-  readonly #running = new Map<string, number>()
+  readonly #running = new Tally<string>()
   readonly #waiting = new Map<string, Job[]>()
   #count = 0
 
@@ -33,31 +34,30 @@ export class FairLookups {
     this.#maxPerClient = Math.max(1, Math.floor(max / 2))
   }
 
-  /** Looks a name up on behalf of a client, when it is its turn. Rejects with the resolver's error, or the signal's reason. */
-  lookUp(host: string, client: string, signal: AbortSignal): Promise<LookupAddress[]> {
+  /** Looks a name up on behalf of a client, when it is its turn. Rejects with the resolver's error, or when it is called off. */
+  lookUp(host: string, client: string, cancellation: Cancellation): Promise<LookupAddress[]> {
     return new Promise((resolve, reject) => {
-      if (signal.aborted) {
-        reject(signal.reason)
+      if (cancellation.isCancelled) {
+        reject(cancellation.reason)
         return
       }
       const queue = this.#waiting.get(client) ?? []
       this.#waiting.set(client, queue)
       const job: Job = {
         host,
-        signal,
         resolve: (answer) => {
-          signal.removeEventListener('abort', onAbort)
+          cancellation.remove(onCancel)
           resolve(answer)
         },
         reject,
       }
-      const onAbort = (): void => {
+      const onCancel = (): void => {
         const index = queue.indexOf(job)
         if (index >= 0) queue.splice(index, 1)
         if (queue.length === 0 && this.#waiting.get(client) === queue) this.#waiting.delete(client)
-        reject(signal.reason)
+        reject(cancellation.reason)
       }
-      signal.addEventListener('abort', onAbort, { once: true })
+      cancellation.add(onCancel)
       queue.push(job)
       this.#serve()
     })
@@ -74,7 +74,7 @@ export class FairLookups {
     if (job === undefined) return false
     // It costs nothing to wait for what is under way.
     if (this.#underWay.has(job.host)) return true
-    return this.#count < this.#max && (this.#running.get(client) ?? 0) < this.#maxPerClient
+    return this.#count < this.#max && this.#running.get(client) < this.#maxPerClient
   }
 
   #begin(client: string, queue: Job[]): void {
@@ -88,12 +88,10 @@ export class FairLookups {
 
   #start(client: string, host: string): Promise<LookupAddress[]> {
     this.#count++
-    this.#running.set(client, (this.#running.get(client) ?? 0) + 1)
+    this.#running.add(client)
     const answer = this.#lookUp(host).finally(() => {
       this.#count--
-      const left = (this.#running.get(client) ?? 1) - 1
-      if (left === 0) this.#running.delete(client)
-      else this.#running.set(client, left)
+      this.#running.remove(client)
       this.#underWay.delete(host)
       this.#serve()
     })

@@ -11,26 +11,20 @@ import {
   type SocksError,
 } from '../codec/index.js'
 import { NOBODY } from './authenticate.js'
-import { ClientConnection } from './client-connection.js'
-import type { CloseReason, Observer } from './events.js'
+import { untilCancelled } from './cancellation.js'
+import { type Arrival, ClientConnection } from './client-connection.js'
+import type { CloseReason } from './events.js'
 import type { ForwardSettings } from './forward-server.js'
 import { checkedTarget } from './forward-target.js'
-import { hookError, untilAborted } from './operation.js'
-import type { ProxyHeaderReader } from './proxy-protocol.js'
-import type { ServerSideSession } from './session.js'
+import { hookError } from './operation.js'
 
 /** One client of a forward server: it says nothing, it is taken to its target. */
 export class ForwardConnection extends ClientConnection {
   readonly #settings: ForwardSettings
 
-  constructor(
-    stream: Duplex,
-    session: ServerSideSession,
-    settings: ForwardSettings,
-    observer: Observer,
-    preface: ProxyHeaderReader | undefined,
-  ) {
-    super(stream, session, settings, observer, preface)
+  constructor(arrival: Arrival, settings: ForwardSettings) {
+    // A function that chooses the target is shown the socket, and may do with it what it likes.
+    super({ ...arrival, isOwn: arrival.isOwn && typeof settings.target !== 'function' }, settings)
     this.#settings = settings
   }
 
@@ -61,28 +55,29 @@ export class ForwardConnection extends ClientConnection {
     // From here on there is something to wait for, whether or not the client has said anything.
     this.sawBytes = true
     this.observer.requested()
-    const { clientAddress, identity, signal } = session
+    const { clientAddress, identity } = session
     const info = { session, command: 'connect', identity, destination } as const
     this.observer.request(info)
     const { host, port } = destination
-    const way = await this.#settings.outbound.connect({ host, port, clientAddress, identity, session, signal })
+    const reader = this.readerFor()
+    const way = await this.#settings.outbound.connectBy(reader, { host, port, clientAddress, identity, session })
     if (this.phase !== 'judging') {
       way.stream.destroy()
       return
     }
     this.#introduce(way.stream)
-    this.open(way.stream, { ...info, bound: way.bound, rules: way.rules })
+    this.open(way.stream, { ...info, bound: way.bound, rules: way.rules }, reader)
   }
 
   async #chooseTarget(): Promise<Destination> {
     const { target } = this.#settings
     if (typeof target !== 'function') return target
-    const { signal } = this.session
+    const { gone } = this.session
     try {
-      const chosen = await untilAborted(signal, () => target(this.stream, this.session))
+      const chosen = await untilCancelled(gone, () => target(this.stream, this.session))
       if (chosen !== undefined) return checkedTarget(chosen)
     } catch (error) {
-      throw signal.aborted ? error : hookError('target', error, ReplyCode.generalFailure)
+      throw gone.isCancelled ? error : hookError('target', error, ReplyCode.generalFailure)
     }
     throw replyError(ReplyCode.notAllowed, 'no target for this client', { rule: 'target' })
   }

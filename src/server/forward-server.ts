@@ -1,17 +1,14 @@
-import type { Duplex } from 'node:stream'
 import { invalidArgument } from '../codec/arguments.js'
 import type { Destination } from '../codec/index.js'
 import type { HostAndPort } from './bind-options.js'
-import type { ClientConnection, ConnectionTimeouts } from './client-connection.js'
+import type { Arrival, ClientConnection, ConnectionSettings } from './client-connection.js'
 import { egress } from './egress.js'
-import type { Observer } from './events.js'
 import { ForwardConnection } from './forward-connection.js'
 import { checkedTarget } from './forward-target.js'
 import { FrontDoor, type FrontDoorSettings } from './front-door.js'
 import { assertOptionTypes, FRONT_DOOR_OPTION_TYPES } from './option-types.js'
 import { type ClientSocket, type FrontDoorOptions, frontDoorSettings } from './options.js'
-import type { ProxyHeaderReader } from './proxy-protocol.js'
-import type { ServerSideSession, Session } from './session.js'
+import type { Session } from './session.js'
 
 /** Options of `createForwardServer`. Those of the way out stand beside its own. */
 export interface ForwardServerOptions extends FrontDoorOptions {
@@ -32,7 +29,7 @@ export type ForwardTarget = (
 ) => HostAndPort | undefined | Promise<HostAndPort | undefined>
 
 /** Checked options with every default filled in. */
-export interface ForwardSettings extends FrontDoorSettings, ConnectionTimeouts {
+export interface ForwardSettings extends FrontDoorSettings, ConnectionSettings {
   readonly target: Destination | ForwardTarget
   readonly sendProxyHeader: 1 | 2 | undefined
 }
@@ -57,13 +54,8 @@ export class ForwardServer extends FrontDoor {
     this.#settings = settings
   }
 
-  protected override connect(
-    stream: Duplex,
-    session: ServerSideSession,
-    observer: Observer,
-    preface: ProxyHeaderReader | undefined,
-  ): ClientConnection {
-    return new ForwardConnection(stream, session, this.#settings, observer, preface)
+  protected override connect(arrival: Arrival): ClientConnection {
+    return new ForwardConnection(arrival, this.#settings)
   }
 }
 

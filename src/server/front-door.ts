@@ -5,9 +5,9 @@ import { assertOptions, invalidArgument, isPort } from '../codec/arguments.js'
 import { canonicalIP } from '../codec/index.js'
 import { isByteStream } from '../stream/byte-stream.js'
 import { Deadline } from '../stream/deadline.js'
-import type { ClientConnection } from './client-connection.js'
+import type { Arrival, ClientConnection } from './client-connection.js'
 import { isLoopback } from './egress.js'
-import type { Observer, ServerEvents } from './events.js'
+import type { ServerEvents } from './events.js'
 import { exceeded, type LimitOptions, Limits } from './limits.js'
 import type { ListenAddress, ListenOptions, ListenPath } from './listen-options.js'
 import { isExhausted, Listeners, serverClosed } from './listeners.js'
@@ -57,6 +57,8 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
   #closing: Promise<void> | undefined
   #onIdle: (() => void) | undefined
   #exhaustedAt = Number.NEGATIVE_INFINITY
+  // Of the client that came last, who often is the next one, too.
+  #lastClient: { readonly remoteAddress: string; readonly clientAddress: string; readonly isLocal: boolean } | undefined
 
   /** Use `createSocksServer` or `createForwardServer`. */
   protected constructor(settings: FrontDoorSettings) {
@@ -106,9 +108,9 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
     const { clientPort } = options
     if (clientPort !== undefined && !isPort(clientPort)) throw invalidArgument('clientPort must be a port')
     if (!isByteStream(stream)) throw invalidArgument('handle takes a Duplex of bytes')
-    const clientAddress = canonicalAddress(options.clientAddress)
+    const clientAddress = options.clientAddress === undefined ? undefined : canonicalAddress(options.clientAddress)
     const isLocal = clientAddress !== undefined && isLoopback(clientAddress)
-    return this.#serve(stream, { clientAddress, clientPort, isLocal }, undefined)
+    return this.#serve(stream, { clientAddress, clientPort, isLocal }, undefined, false)
   }
 
   /** What has been done so far, and what is going on. In a cluster: by this worker. */
@@ -151,17 +153,12 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
   }
 
   /** Makes the connection that serves one client. */
-  protected abstract connect(
-    stream: Duplex,
-    session: ServerSideSession,
-    observer: Observer,
-    preface: ProxyHeaderReader | undefined,
-  ): ClientConnection
+  protected abstract connect(arrival: Arrival): ClientConnection
 
-  #serve(stream: Duplex, origin: Origin, preface: ProxyHeaderReader | undefined): Session {
+  #serve(stream: Duplex, origin: Origin, preface: ProxyHeaderReader | undefined, isOwn: boolean): Session {
     const session = new ServerSideSession(++this.#lastId, origin)
     const observer = new ConnectionObserver(this.#monitor, this.#limits, session, () => this.#onIdle?.())
-    const connection = this.connect(stream, session, observer, preface)
+    const connection = this.connect({ stream, session, observer, preface, isOwn })
     const limit = observer.attach(connection)
     if (this.#closing !== undefined) connection.destroy('shutdown', serverClosed())
     else if (stream.destroyed) connection.destroy('empty')
@@ -205,11 +202,19 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
 
   #accept(socket: Socket, isUnix: boolean): void {
     const { remoteAddress, remotePort } = socket
-    const clientAddress = canonicalAddress(remoteAddress)
-    const isLocal = isUnix || (clientAddress !== undefined && isLoopback(clientAddress))
-    const origin: Origin = { clientAddress, clientPort: remotePort, isLocal }
+    const client = remoteAddress === undefined ? undefined : this.#clientAt(remoteAddress)
+    const clientAddress = client?.clientAddress
+    const origin: Origin = { clientAddress, clientPort: remotePort, isLocal: isUnix || client?.isLocal === true }
     const isProxy = this.#settings.proxyPeers?.has(clientAddress, isUnix) ?? false
-    this.#serve(socket, origin, isProxy ? new ProxyHeaderReader(origin) : undefined)
+    this.#serve(socket, origin, isProxy ? new ProxyHeaderReader(origin) : undefined, !isProxy)
+  }
+
+  #clientAt(remoteAddress: string): { readonly clientAddress: string; readonly isLocal: boolean } {
+    if (this.#lastClient?.remoteAddress !== remoteAddress) {
+      const clientAddress = canonicalAddress(remoteAddress)
+      this.#lastClient = { remoteAddress, clientAddress, isLocal: isLoopback(clientAddress) }
+    }
+    return this.#lastClient
   }
 
   /** Out of descriptors: makes room, and says so now and then instead of at every attempt. */
@@ -224,8 +229,7 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
   }
 }
 
-function canonicalAddress(address: string | undefined): string | undefined {
-  if (address === undefined) return undefined
+function canonicalAddress(address: string): string {
   if (typeof address !== 'string') throw invalidArgument('clientAddress must be an IP address')
   // Link-local addresses of accepted sockets come with a zone, which names an interface and no client.
   const literal = canonicalIP(address.replace(/%[^%]*$/, ''))

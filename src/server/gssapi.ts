@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream'
 import { assertOptions, invalidArgument } from '../codec/arguments.js'
+import type { AuthChannel } from '../codec/auth-channel.js'
 import { encodeGssapiFrame, GssapiMessageType, Method, ProtectionLevel, SocksError } from '../codec/index.js'
 import { type Authenticated, type CustomMethod, customAuth } from './auth.js'
-import type { AuthChannel } from './auth-channel.js'
 import { isIdentity } from './authenticate.js'
 import {
   asBytes,

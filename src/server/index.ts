@@ -1,5 +1,6 @@
 // tubesock/server: host a SOCKS5 server.
 
+export type { AuthChannel } from '../codec/auth-channel.js'
 export type { Address, AddressKind, Credentials, Destination } from '../codec/index.js'
 export {
   isSocksError,
@@ -21,7 +22,6 @@ export {
   userPass,
   type Verifier,
 } from './auth.js'
-export type { AuthChannel } from './auth-channel.js'
 export { authorize, type PatternRule } from './authorize.js'
 export type { AcceptedPeer, BindListen, BindListener, BindOptions, BindPeerRule, HostAndPort } from './bind-options.js'
 export type { CommandName } from './commands.js'

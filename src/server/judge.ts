@@ -1,7 +1,8 @@
 import { classifyIP, formatDestination, parseIP, ReplyCode, SocksError } from '../codec/index.js'
+import { type Cancellation, untilCancelled } from './cancellation.js'
 import type { Candidate } from './dial.js'
 import { type EgressCandidate, type EgressPolicy, egress, isLoopback } from './egress.js'
-import { hookError, untilAborted } from './operation.js'
+import { hookError } from './operation.js'
 import type { OwnAddresses } from './own-addresses.js'
 import { ruleOf } from './patterns.js'
 import type { Authorize, OutboundRequest } from './request.js'
@@ -24,15 +25,15 @@ export class Judge {
     this.#own = own
   }
 
-  /** Resolves to the rules that have admitted the request. Rejects with a SocksError that denies it. */
-  async authorize(request: OutboundRequest): Promise<readonly string[]> {
+  /** Resolves to the rules that have admitted the request. Rejects with a SocksError that denies it, or when it is called off. */
+  async authorize(request: OutboundRequest, cancellation: Cancellation): Promise<readonly string[]> {
     const authorize = this.#authorize
     if (authorize === undefined) return []
     let verdict: unknown
     try {
-      verdict = await untilAborted(request.signal, () => authorize(request))
+      verdict = await untilCancelled(cancellation, () => authorize(request))
     } catch (error) {
-      throw request.signal.aborted ? error : hookError('authorize', error, ReplyCode.notAllowed)
+      throw cancellation.isCancelled ? error : hookError('authorize', error, ReplyCode.notAllowed)
     }
     if (verdict !== true && verdict !== false && !isFailureCode(verdict)) {
       const cause = new TypeError('authorize returned neither a boolean nor a reply code from 1 to 8')
@@ -62,12 +63,19 @@ export class Judge {
   /** The candidates that `egress` allows, whoever listens there. @throws SocksError when there is none. */
   judgeAddresses(candidates: readonly Candidate[], request: OutboundRequest): Admission {
     const policy = this.#egress ?? defaultPolicy(request)
-    const verdicts = candidates.map((candidate) => askEgress(policy, candidate, request))
-    const allowed = candidates.filter((_candidate, index) => verdicts[index]?.isAllowed)
-    const decisive = verdicts.find(({ isAllowed }) => isAllowed) ?? verdicts[0]
-    const rule = `egress ${decisive === undefined ? policy.name : ruleOf(policy, { ...decisive.candidate, command: request.command })}`
+    const allowed: Candidate[] = []
+    let decisive: EgressCandidate | undefined
+    for (const candidate of candidates) {
+      const judged = toJudge(candidate)
+      if (judged !== undefined && askEgress(policy, judged, request)) {
+        // The first that is allowed decides, or else the first.
+        if (allowed.length === 0) decisive = judged
+        allowed.push(candidate)
+      } else decisive ??= judged
+    }
+    const rule = `egress ${decisive === undefined ? policy.name : ruleOf(policy, { ...decisive, command: request.command })}`
     if (allowed.length > 0) return { candidates: allowed, rule }
-    const what = decisive === undefined ? '' : `: ${decisive.candidate.host} is ${decisive.candidate.kind}`
+    const what = decisive === undefined ? '' : `: ${decisive.host} is ${decisive.kind}`
     throw new SocksError('ERR_SOCKS_EGRESS_DENIED', `denied by ${rule}${what}`, {
       replyCode: ReplyCode.notAllowed,
       target: formatDestination(request),
@@ -76,19 +84,18 @@ export class Judge {
   }
 }
 
-function askEgress(
-  policy: EgressPolicy,
-  { type, host, port }: Candidate,
-  request: OutboundRequest,
-): { readonly candidate: EgressCandidate; readonly isAllowed: boolean } {
+/** The candidate as policies see it; `undefined` for what is no address, which no policy is asked about. */
+function toJudge({ type, host, port }: Candidate): EgressCandidate | undefined {
   const bytes = parseIP(host)
-  const candidate: EgressCandidate = { type, host, port, kind: bytes === undefined ? 'reserved' : classifyIP(bytes) }
-  if (bytes === undefined) return { candidate, isAllowed: false }
+  return bytes === undefined ? undefined : { type, host, port, kind: classifyIP(bytes) }
+}
+
+function askEgress(policy: EgressPolicy, candidate: EgressCandidate, request: OutboundRequest): boolean {
   try {
     const isAllowed: unknown = policy(candidate, request)
     if (isAllowed instanceof Promise) isAllowed.catch(() => {})
     if (typeof isAllowed !== 'boolean') throw new TypeError('egress returned no boolean')
-    return { candidate, isAllowed }
+    return isAllowed
   } catch (error) {
     throw hookError('egress', error, ReplyCode.notAllowed)
   }

@@ -1,5 +1,6 @@
 import { outOfRange } from '../codec/arguments.js'
 import { SocksError } from '../codec/index.js'
+import { Tally } from './tally.js'
 
 /** How much a front door takes on. */
 export interface LimitOptions {
@@ -20,7 +21,7 @@ export class Limits<T> {
   readonly #connections = new Set<T>()
   // In the order in which they came.
   readonly #handshakes = new Set<T>()
-  readonly #perClient = new Map<string, number>()
+  readonly #perClient = new Tally<string>()
   readonly #counted = new Map<T, string>()
 
   /** @throws RangeError for a limit that is no positive integer. */
@@ -68,10 +69,10 @@ export class Limits<T> {
   identify(connection: T, clientAddress: string | undefined): SocksError | undefined {
     const { maxConnectionsPerClient } = this.#options
     if (maxConnectionsPerClient === undefined || clientAddress === undefined) return undefined
-    const count = (this.#perClient.get(clientAddress) ?? 0) + 1
-    this.#perClient.set(clientAddress, count)
     this.#counted.set(connection, clientAddress)
-    return count > maxConnectionsPerClient ? exceeded('maxConnectionsPerClient') : undefined
+    return this.#perClient.add(clientAddress) > maxConnectionsPerClient
+      ? exceeded('maxConnectionsPerClient')
+      : undefined
   }
 
   /** The connection has come to a whole request. */
@@ -86,9 +87,7 @@ export class Limits<T> {
     const clientAddress = this.#counted.get(connection)
     if (clientAddress === undefined) return
     this.#counted.delete(connection)
-    const count = (this.#perClient.get(clientAddress) ?? 1) - 1
-    if (count === 0) this.#perClient.delete(clientAddress)
-    else this.#perClient.set(clientAddress, count)
+    this.#perClient.remove(clientAddress)
   }
 }
 

@@ -75,6 +75,11 @@ export class Monitor {
     if (to !== undefined) this.#stages[to]++
   }
 
+  /** Whether anybody listens: what nobody hears need not be put together. */
+  hears(name: keyof ServerEvents): boolean {
+    return CHANNELS[name].hasSubscribers || this.#emitter.listenerCount(name) > 0
+  }
+
   /**
    * Emits an event. A listener that throws must not unwind a connection half-way: its error is thrown, as Node does with
    * errors of listeners, but in a turn of its own.

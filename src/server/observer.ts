@@ -92,25 +92,28 @@ export class ConnectionObserver implements Observer {
   }
 
   closed(reason: CloseReason, error: Error | undefined): void {
-    const { identity, command, destination, bytesUp, bytesDown, durationMs } = this.#session
+    const { bytesUp, bytesDown } = this.#session
     if (this.#connection !== undefined) this.#limits.remove(this.#connection)
     this.#tellSession()
     if (reason !== 'fallback' && !this.#isEstablished) this.#monitor.failed++
     this.#moveTo(undefined)
     this.#monitor.bytesUp += bytesUp
     this.#monitor.bytesDown += bytesDown
-    const session = this.#session
-    this.#monitor.tell('closed', {
-      session,
-      identity,
-      command,
-      destination,
-      bytesUp,
-      bytesDown,
-      durationMs,
-      reason,
-      error,
-    })
+    if (this.#monitor.hears('closed')) {
+      const session = this.#session
+      const { identity, command, destination, durationMs } = session
+      this.#monitor.tell('closed', {
+        session,
+        identity,
+        command,
+        destination,
+        bytesUp,
+        bytesDown,
+        durationMs,
+        reason,
+        error,
+      })
+    }
     if (this.#limits.connections.size === 0) this.#onEmpty()
   }
 

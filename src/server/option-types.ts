@@ -24,6 +24,7 @@ export const FRONT_DOOR_OPTION_TYPES: Readonly<Record<keyof FrontDoorOptions, Op
   handshakeTimeoutMs: 'milliseconds',
   drainTimeoutMs: 'milliseconds',
   idleTimeoutMs: 'milliseconds',
+  fastRelay: 'boolean',
   proxyProtocol: 'list',
   outbound: 'object',
 }

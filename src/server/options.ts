@@ -4,7 +4,7 @@ import { invalidArgument } from '../codec/arguments.js'
 import type { ServerSessionOptions } from '../codec/index.js'
 import { type AuthMethod, noAuth } from './auth.js'
 import { type BindOptions, type BindSettings, bindSettings } from './bind-options.js'
-import type { ConnectionTimeouts } from './client-connection.js'
+import type { ConnectionSettings } from './client-connection.js'
 import { COMMAND_NAMES, type CommandName } from './commands.js'
 import type { EgressPolicy } from './egress.js'
 import type { FrontDoorSettings } from './front-door.js'
@@ -13,7 +13,7 @@ import { assertOptionTypes, FRONT_DOOR_OPTION_TYPES, type OptionType, OUTBOUND_O
 import { Outbound, type OutboundOptions } from './outbound.js'
 import { ProxyPeers } from './proxy-protocol.js'
 import type { Session } from './session.js'
-import { AssociationCounts } from './udp.js'
+import { Tally } from './tally.js'
 import { type UdpOptions, type UdpSettings, udpSettings } from './udp-options.js'
 
 /** Options that every front door takes. */
@@ -27,6 +27,11 @@ export interface FrontDoorOptions extends OutboundOptions, LimitOptions {
   readonly drainTimeoutMs?: number | undefined
   /** Milliseconds without a byte in either direction of a tunnel; 0, the default, is no limit: keep-alive finds dead peers. */
   readonly idleTimeoutMs?: number | undefined
+  /**
+   * Read and free the memory of tunnels between two TCP sockets of this library's own without the garbage collector, which
+   * costs a fraction. Default `true`; `false` is a switch for the day on which that is suspected of anything.
+   */
+  readonly fastRelay?: boolean | undefined
   /**
    * Addresses and CIDR ranges of the proxies in front that begin each connection with a PROXY protocol header, v1 or v2;
    * `'unix'` stands for the peers of Unix sockets. A header is required from them and read from nobody else. Default: none.
@@ -75,14 +80,14 @@ export type Fallback = (socket: ClientSocket, session: Session) => unknown
 export type ClientSocket = Duplex & Partial<Pick<Socket, 'localAddress' | 'localPort' | 'remoteAddress' | 'remotePort'>>
 
 /** Checked options with every default filled in. */
-export interface ServerSettings extends FrontDoorSettings, ConnectionTimeouts {
+export interface ServerSettings extends FrontDoorSettings, ConnectionSettings {
   readonly auth: readonly AuthMethod[]
   readonly commands: ReadonlySet<CommandName>
   readonly socks4: boolean | UserIdVerifier
   readonly bind: BindSettings
   readonly udp: UdpSettings
-  /** Associations at present. */
-  readonly associations: AssociationCounts
+  /** Associations at present, by client address. */
+  readonly associations: Tally<string>
   readonly hideBoundAddress: boolean
   readonly authFailureDelayMs: number
   readonly fallback: Fallback | undefined
@@ -128,7 +133,7 @@ export function serverSettings(options: ServerOptions): ServerSettings {
     socks4,
     bind: bindSettings(options.bind),
     udp: udpSettings(options.udp),
-    associations: new AssociationCounts(),
+    associations: new Tally(),
     hideBoundAddress: options.hideBoundAddress ?? false,
     authFailureDelayMs: options.authFailureDelayMs ?? 0,
     fallback: options.fallback,
@@ -144,7 +149,7 @@ export function serverSettings(options: ServerOptions): ServerSettings {
 export function frontDoorSettings(
   options: FrontDoorOptions,
   defaultEgress?: EgressPolicy,
-): Omit<FrontDoorSettings, 'isProtected'> & ConnectionTimeouts {
+): Omit<FrontDoorSettings, 'isProtected'> & ConnectionSettings {
   const { maxConnections, maxConnectionsPerClient, maxHandshakes, proxyProtocol } = options
   if (options.outbound !== undefined && !(options.outbound instanceof Outbound)) {
     throw invalidArgument('option outbound takes what createOutbound() returns')
@@ -160,6 +165,7 @@ export function frontDoorSettings(
     handshakeTimeoutMs: options.handshakeTimeoutMs ?? 10_000,
     drainTimeoutMs: options.drainTimeoutMs ?? 120_000,
     idleTimeoutMs: options.idleTimeoutMs ?? 0,
+    fastRelay: options.fastRelay ?? true,
   }
 }
 

@@ -1,17 +1,12 @@
-import { assertOptions, invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
+import { invalidArgument } from '../codec/arguments.js'
 import { isUnspecified } from '../codec/destination.js'
-import {
-  type Destination,
-  formatDestination,
-  parseDestination,
-  parseIP,
-  ReplyCode,
-  SocksError,
-} from '../codec/index.js'
+import { type Destination, formatDestination, parseDestination, parseIP } from '../codec/index.js'
+import type { ReusedReader } from '../stream/reused-reader.js'
+import { type Cancellation, untilCancelled } from './cancellation.js'
 import { asConnection, boundOf, type Candidate, dialDirect, discardResult, whenConnected } from './dial.js'
 import { assertPolicy, type EgressPolicy } from './egress.js'
 import { Judge } from './judge.js'
-import { Operation, untilAborted } from './operation.js'
+import { Operation } from './operation.js'
 import { assertOptionTypes, OUTBOUND_OPTION_TYPES } from './option-types.js'
 import { OwnAddresses } from './own-addresses.js'
 import { dialError } from './reply-code.js'
@@ -27,6 +22,7 @@ import type {
   RequestCommand,
 } from './request.js'
 import { type Lookup, resolveDestination, reverseLookup } from './resolve.js'
+import { AskedRequest, destinationOf, dialable, dialTimeout, endOf, literalOf } from './target.js'
 
 /** Options of {@link createOutbound}. */
 export interface OutboundOptions {
@@ -104,14 +100,23 @@ export class Outbound {
    * failed on the way. An abort rejects with `signal.reason`.
    */
   async connect(target: OutboundTarget): Promise<OutboundConnection> {
-    const destination = dialable(checkedTarget(target))
-    return this.#within(target, destination, async (operation) => {
-      const request = toRequest('connect', destination, target, operation.signal)
-      const rules = await this.#judge.authorize(request)
-      return await (this.#options.dial === undefined
-        ? this.#dialDirect(request, rules)
-        : this.#dialByHook(request, rules, this.#options.dial))
-    })
+    return this.connectBy(undefined, target)
+  }
+
+  /** @internal As {@link connect}; a socket that is dialed here is read by `reader`, which then says so. */
+  async connectBy(reader: ReusedReader | undefined, target: OutboundTarget): Promise<OutboundConnection> {
+    const destination = dialable(target)
+    const operation = this.operation(target, destination)
+    const { dial } = this.#options
+    try {
+      const request = new AskedRequest('connect', destination, target, operation)
+      const rules = this.hasAuthorize ? await this.#judge.authorize(request, operation) : NO_RULES
+      return await (dial === undefined
+        ? this.#dialDirect(request, rules, operation, reader)
+        : this.#dialByHook(request, rules, dial, operation))
+    } finally {
+      operation.done()
+    }
   }
 
   /**
@@ -119,12 +124,10 @@ export class Outbound {
    * @throws as {@link connect}.
    */
   admitBind(target: OutboundTarget): Promise<BindAdmission> {
-    const destination = parseDestination(checkedTarget(target).host, target.port)
-    return this.#within(target, destination, async ({ signal }) => {
-      const request = toRequest('bind', destination, target, signal)
-      const rules = await this.#judge.authorize(request)
+    const destination = destinationOf(target)
+    return this.#admitted('bind', destination, target, async (request, rules, operation) => {
       if (isUnspecified(destination.host)) return { destination, peers: undefined, rules }
-      const peers = this.looksUpNames ? await this.#candidates(request) : literalOf(destination)
+      const peers = this.looksUpNames ? await this.#candidates(request, operation) : literalOf(destination)
       if (peers === undefined) return { destination, peers, rules }
       const { candidates, rule } = this.#judge.judgeAddresses(peers, request)
       return { destination, peers: candidates, rules: [...rules, rule] }
@@ -133,24 +136,23 @@ export class Outbound {
 
   /** Judges a peer that has connected for an admitted BIND. Rejects as {@link admitBind}. */
   admitPeer(peer: Destination, requested: Destination, target: OutboundTarget): Promise<readonly string[]> {
-    return this.#within(target, peer, async ({ signal }) => {
-      const request = toRequest('bind', peer, target, signal, requested)
-      const rules = await this.#judge.authorize(request)
-      const { rule } = this.#judge.judgeAddresses(literalOf(peer) ?? [], request)
-      return [...rules, rule]
-    })
+    return this.#admitted(
+      'bind',
+      peer,
+      target,
+      async (request, rules) => [...rules, this.#judge.judgeAddresses(literalOf(peer) ?? [], request).rule],
+      requested,
+    )
   }
 
   /**
-   * Judges a destination of datagrams. Resolves to the addresses that they may be sent to, at least one. Rejects as
-   * {@link connect}.
+   * Judges a destination of datagrams. Resolves to the addresses that they may be sent to: none, where all are of another
+   * family than `localAddress`. Rejects as {@link connect}.
    */
   async admitDatagrams(target: OutboundTarget): Promise<readonly Candidate[]> {
-    const destination = dialable(checkedTarget(target))
-    return this.#within(target, destination, async ({ signal }) => {
-      const request = toRequest('udp', destination, target, signal)
-      await this.#judge.authorize(request)
-      const { candidates } = this.#judge.judgeAddresses(await this.#candidates(request), request)
+    const destination = dialable(target)
+    return this.#admitted('udp', destination, target, async (request, _rules, operation) => {
+      const { candidates } = this.#judge.judgeAddresses(await this.#candidates(request, operation), request)
       const family = this.localAddress && (this.localAddress.includes(':') ? 'ipv6' : 'ipv4')
       return candidates.filter(({ type }) => family === undefined || type === family)
     })
@@ -158,150 +160,112 @@ export class Outbound {
 
   /**
    * Looks a name up for a client (Tor's RESOLVE). Resolves to the addresses that the policy allows to be dialed; a
-   * literal is its own. Rejects as {@link connect}, and with 07 where the dialer is the one that knows names.
+   * literal is its own. Rejects as {@link connect}.
    */
-  resolve(target: OutboundTarget): Promise<Looked<Candidate[]>> {
-    const destination = parseDestination(checkedTarget(target).host, target.port)
-    return this.#within(target, destination, async ({ signal }) => {
-      const request = toRequest('resolve', destination, target, signal)
-      const rules = await this.#judge.authorize(request)
-      const { candidates, rule } = this.#judge.judgeAddresses(await this.#candidates(request), request)
+  resolve(target: OutboundTarget): Promise<Looked<readonly Candidate[]>> {
+    return this.#admitted('resolve', destinationOf(target), target, async (request, rules, operation) => {
+      const { candidates, rule } = this.#judge.judgeAddresses(await this.#candidates(request, operation), request)
       return { found: candidates, rules: [...rules, rule] }
     })
   }
 
   /** The name of an address (Tor's RESOLVE_PTR). Rejects as {@link resolve}. */
   resolvePointer(target: OutboundTarget): Promise<Looked<string>> {
-    const destination = parseDestination(checkedTarget(target).host, target.port)
-    return this.#within(target, destination, async ({ signal }) => {
-      const request = toRequest('resolve-ptr', destination, target, signal)
-      const rules = await this.#judge.authorize(request)
+    const destination = destinationOf(target)
+    return this.#admitted('resolve-ptr', destination, target, async (request, rules, operation) => {
       const { rule } = this.#judge.judgeAddresses(literalOf(destination) ?? [], request)
       try {
-        return { found: await untilAborted(signal, () => reverseLookup(destination.host)), rules: [...rules, rule] }
+        const found = await untilCancelled(operation, () => reverseLookup(destination.host))
+        return { found, rules: [...rules, rule] }
       } catch (error) {
-        throw signal.aborted ? error : dialError(error, formatDestination(destination))
+        throw operation.isCancelled ? error : dialError(error, formatDestination(destination))
       }
     })
   }
 
-  /** @internal A deadline of this way out for what a hook does on behalf of `target`, its client's end included. */
-  operation({ host, port, signal }: OutboundTarget): Operation {
+  /** @internal A deadline of this way out for what is done on behalf of `target`, its client's end included. */
+  operation(target: OutboundTarget, destination: Destination = parseDestination(target.host, target.port)): Operation {
     const { dialTimeoutMs = 30_000 } = this.#options
-    return new Operation(signal, dialTimeoutMs, () => dialTimeout(parseDestination(host, port)))
+    return new Operation(endOf(target), dialTimeoutMs, () => dialTimeout(destination))
   }
 
-  /** One bounded operation of this way out on behalf of `target`. */
-  async #within<T>(
-    { signal }: OutboundTarget,
+  /** One bounded operation on behalf of `target`, once `authorize` has admitted it. */
+  async #admitted<T>(
+    command: RequestCommand,
     destination: Destination,
-    work: (operation: Operation) => Promise<T>,
+    target: OutboundTarget,
+    work: (request: OutboundRequest, rules: readonly string[], operation: Operation) => Promise<T>,
+    requested?: Destination,
   ): Promise<T> {
-    const { dialTimeoutMs = 30_000 } = this.#options
-    const operation = new Operation(signal, dialTimeoutMs, () => dialTimeout(destination))
+    const operation = this.operation(target, destination)
     try {
-      return await work(operation)
+      const request = new AskedRequest(command, destination, target, operation, requested && { requested })
+      const rules = this.hasAuthorize ? await this.#judge.authorize(request, operation) : NO_RULES
+      return await work(request, rules, operation)
     } finally {
       operation.done()
     }
   }
 
-  async #dialDirect(request: OutboundRequest, rules: readonly string[]): Promise<OutboundConnection> {
-    const { candidates, rule } = this.#judge.judge(await this.#candidates(request), request)
+  async #dialDirect(
+    request: OutboundRequest,
+    rules: readonly string[],
+    operation: Operation,
+    reader: ReusedReader | undefined,
+  ): Promise<OutboundConnection> {
+    const known = literalOf(request) ?? (await this.#candidates(request, operation))
+    const { candidates, rule } = this.#judge.judge(known, request)
     try {
-      const stream = await dialDirect(candidates, request.host, this.#options.localAddress, request.signal)
+      const { localAddress } = this.#options
+      const stream = await dialDirect(candidates, request.host, { localAddress, cancellation: operation, reader })
       return { stream, bound: boundOf(stream), rules: [...rules, rule] }
     } catch (error) {
-      throw request.signal.aborted ? error : dialError(error, formatDestination(request))
+      throw operation.isCancelled ? error : dialError(error, formatDestination(request))
     }
   }
 
-  async #dialByHook(plain: OutboundRequest, before: readonly string[], dial: Dial): Promise<OutboundConnection> {
-    let request = plain
+  async #dialByHook(
+    plain: AskedRequest,
+    before: readonly string[],
+    dial: Dial,
+    operation: Operation,
+  ): Promise<OutboundConnection> {
+    let request: OutboundRequest = plain
     let rules = before
-    const known = this.looksUpNames ? await this.#candidates(plain) : literalOf(plain)
+    const known = this.looksUpNames ? await this.#candidates(plain, operation) : literalOf(plain)
     if (known !== undefined) {
       const { candidates, rule } = this.#judge.judge(known, plain)
       rules = [...before, rule]
-      if (this.looksUpNames) request = Object.freeze({ ...plain, addresses: candidates.map(({ host }) => host) })
+      if (this.looksUpNames) request = plain.withAddresses(candidates.map(({ host }) => host))
     }
     try {
-      const result = await untilAborted(request.signal, () => dial(request), discardResult)
-      return await this.#connected(result, request, rules)
+      const result = await untilCancelled(operation, () => dial(request), discardResult)
+      return await this.#connected(result, rules, operation)
     } catch (error) {
-      throw request.signal.aborted ? error : dialError(error, formatDestination(request), 'dial')
+      throw operation.isCancelled ? error : dialError(error, formatDestination(request), 'dial')
     }
   }
 
-  async #connected(
-    result: DialResult,
-    request: OutboundRequest,
-    rules: readonly string[],
-  ): Promise<OutboundConnection> {
+  async #connected(result: DialResult, rules: readonly string[], operation: Operation): Promise<OutboundConnection> {
     try {
       const { stream, bound } = asConnection(result)
-      return { stream: await whenConnected(stream, request.signal), bound: boundOf(stream, bound), rules }
+      return { stream: await whenConnected(stream, operation), bound: boundOf(stream, bound), rules }
     } catch (error) {
       discardResult(result)
       throw error
     }
   }
 
-  async #candidates(request: OutboundRequest): Promise<Candidate[]> {
+  async #candidates(request: OutboundRequest, cancellation: Cancellation): Promise<Candidate[]> {
+    const { clientAddress } = request
     try {
-      return await untilAborted(request.signal, () => resolveDestination(request, this.#options.lookup, request))
+      return await untilCancelled(cancellation, () =>
+        resolveDestination(request, this.#options.lookup, { clientAddress, cancellation }),
+      )
     } catch (error) {
-      throw request.signal.aborted ? error : dialError(error, formatDestination(request), 'lookup')
+      throw cancellation.isCancelled ? error : dialError(error, formatDestination(request), 'lookup')
     }
   }
 }
 
-const TARGET_KEYS = ['host', 'port', 'clientAddress', 'identity', 'session', 'signal']
-
-function checkedTarget(target: OutboundTarget): OutboundTarget {
-  assertOptions(target, TARGET_KEYS)
-  if (!isPort(target.port)) throw outOfRange('port must be an integer from 0 to 65535')
-  return target
-}
-
-/** The request as hooks see it. */
-function toRequest(
-  command: RequestCommand,
-  { type, host, port }: Destination,
-  { identity = {}, clientAddress, session }: OutboundTarget,
-  signal: AbortSignal,
-  requested?: Destination,
-): OutboundRequest {
-  const request = { command, type, host, port, identity, clientAddress, session, signal }
-  return Object.freeze(requested === undefined ? request : { ...request, requested })
-}
-
-/** A literal is its own candidate; a name has none before it is looked up. */
-function literalOf({ type, host, port }: Destination): Candidate[] | undefined {
-  return type === 'domain' ? undefined : [{ type, host, port }]
-}
-
-/** Canonical destination of a CONNECT. What no connection can lead to is refused here, whatever the rules say. */
-function dialable({ host, port }: OutboundTarget): Destination {
-  const destination = parseDestination(host, port)
-  const target = formatDestination(destination)
-  if (port === 0) {
-    throw new SocksError('ERR_SOCKS_INVALID_PORT', 'port 0', { replyCode: ReplyCode.generalFailure, target })
-  }
-  // Systems connect 0.0.0.0 and :: to themselves.
-  if (isUnspecified(destination.host)) {
-    throw new SocksError('ERR_SOCKS_INVALID_HOST', 'unspecified address', {
-      replyCode: ReplyCode.hostUnreachable,
-      target,
-    })
-  }
-  return destination
-}
-
-function dialTimeout(destination: Destination): SocksError {
-  const target = formatDestination(destination)
-  return new SocksError('ERR_SOCKS_DIAL_TIMEOUT', `no connection to ${target} in time`, {
-    replyCode: ReplyCode.ttlExpired,
-    target,
-  })
-}
+const NO_RULES: readonly string[] = []

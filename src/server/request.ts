@@ -39,7 +39,7 @@ export interface OutboundTarget {
   readonly clientAddress?: string | undefined
   readonly identity?: Identity | undefined
   readonly session?: Session | undefined
-  /** Ends the attempt; the promise rejects with the signal's reason. */
+  /** Ends the attempt; the promise rejects with the signal's reason. Default: the end of `session`. */
   readonly signal?: AbortSignal | undefined
 }
 

@@ -2,6 +2,7 @@ import { type LookupAddress, type LookupOptions, lookupService } from 'node:dns'
 import { lookup as systemLookup } from 'node:dns/promises'
 import { isUnspecified } from '../codec/destination.js'
 import { canonicalIP, type Destination, parseDestination } from '../codec/index.js'
+import type { Cancellation } from './cancellation.js'
 import type { Candidate } from './dial.js'
 import { FairLookups } from './fair-lookups.js'
 
@@ -15,7 +16,7 @@ export type Lookup = (
 /** Who asks, for the turn that the question gets; and until when. */
 export interface Asker {
   readonly clientAddress: string | undefined
-  readonly signal: AbortSignal
+  readonly cancellation: Cancellation
 }
 
 /**
@@ -31,11 +32,13 @@ const MAX_ADDRESSES = 64
 export async function resolveDestination(
   destination: Destination,
   lookup: Lookup | undefined,
-  { clientAddress = '', signal }: Asker,
+  { clientAddress = '', cancellation }: Asker,
 ): Promise<Candidate[]> {
   const { type, host, port } = destination
   if (type !== 'domain') return [{ type, host, port }]
-  const answer = await (lookup === undefined ? systemLookups.lookUp(host, clientAddress, signal) : ask(lookup, host))
+  const answer = await (lookup === undefined
+    ? systemLookups.lookUp(host, clientAddress, cancellation)
+    : ask(lookup, host))
   const candidates = new Map<string, Candidate>()
   for (const address of addressesOf(answer)) {
     // Zones, and whatever else a resolver may return that is no IP literal: no rule could judge it.

@@ -1,10 +1,6 @@
-import type { Duplex } from 'node:stream'
-import type { ClientConnection } from './client-connection.js'
-import type { Observer } from './events.js'
+import type { Arrival, ClientConnection } from './client-connection.js'
 import { FrontDoor } from './front-door.js'
 import { type ServerOptions, type ServerSettings, serverSettings } from './options.js'
-import type { ProxyHeaderReader } from './proxy-protocol.js'
-import type { ServerSideSession } from './session.js'
 import { SocksConnection } from './socks-connection.js'
 
 /**
@@ -26,12 +22,7 @@ export class SocksServer extends FrontDoor {
     this.#settings = settings
   }
 
-  protected override connect(
-    stream: Duplex,
-    session: ServerSideSession,
-    observer: Observer,
-    preface: ProxyHeaderReader | undefined,
-  ): ClientConnection {
-    return new SocksConnection(stream, session, this.#settings, observer, preface)
+  protected override connect(arrival: Arrival): ClientConnection {
+    return new SocksConnection(arrival, this.#settings)
   }
 }

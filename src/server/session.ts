@@ -1,4 +1,5 @@
 import type { Credentials, Destination } from '../codec/index.js'
+import { Cancellation } from './cancellation.js'
 import type { RequestCommand } from './request.js'
 
 /** Who a client is, as the authentication method said; `{}` where there was none. */
@@ -54,9 +55,9 @@ export class ServerSideSession implements Session {
   identity: Identity | undefined
   command: RequestCommand | undefined
   destination: Destination | undefined
+  /** Called off when the client is gone. */
+  readonly gone: Cancellation = new Cancellation()
   readonly #startedAt = performance.now()
-  #gone: AbortController | undefined
-  #goneFor: Error | undefined
   #credentials: Credentials | undefined
   #counters: Counters = { bytesUp: 0, bytesDown: 0 }
 
@@ -77,13 +78,8 @@ export class ServerSideSession implements Session {
     return this.#counters.bytesDown
   }
 
-  // Made when somebody asks: of the connections of a storm, most end before a hook does.
   get signal(): AbortSignal {
-    if (this.#gone === undefined) {
-      this.#gone = new AbortController()
-      if (this.#goneFor !== undefined) this.#gone.abort(this.#goneFor)
-    }
-    return this.#gone.signal
+    return this.gone.signal
   }
 
   /** Milliseconds since the client connected. */
@@ -104,10 +100,5 @@ export class ServerSideSession implements Session {
 
   countBy(counters: Counters): void {
     this.#counters = counters
-  }
-
-  abort(reason: Error): void {
-    this.#goneFor ??= reason
-    this.#gone?.abort(reason)
   }
 }

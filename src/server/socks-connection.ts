@@ -1,4 +1,4 @@
-import type { Duplex } from 'node:stream'
+import { OwnedChannel as ServerSideChannel } from '../codec/auth-channel.js'
 import {
   type Address,
   AuthStatus,
@@ -13,17 +13,16 @@ import {
   SocksError,
   UNSPECIFIED_ADDRESS,
 } from '../codec/index.js'
+import type { ReusedReader } from '../stream/reused-reader.js'
 import type { Authenticated, AuthMethod, CustomMethod } from './auth.js'
-import { ServerSideChannel } from './auth-channel.js'
 import { authenticate, identify, identifyUserId, NOBODY, wrapStream } from './authenticate.js'
-import { ClientConnection } from './client-connection.js'
+import { type Arrival, ClientConnection } from './client-connection.js'
 import { COMMAND_NAMES, type CommandName, HANDLERS, type Way } from './commands.js'
-import type { CloseReason, Observer, RequestInfo } from './events.js'
+import type { CloseReason, RequestInfo } from './events.js'
 import { GssapiStream } from './gssapi-stream.js'
 import type { ServerSettings } from './options.js'
-import type { ProxyHeaderReader } from './proxy-protocol.js'
 import { replyCodeOf } from './reply-code.js'
-import type { ServerSideSession } from './session.js'
+import type { OutboundTarget } from './request.js'
 import type { Association } from './udp.js'
 
 /** Drives one ServerSession over one stream, from the greeting to the end of the tunnel. */
@@ -34,14 +33,10 @@ export class SocksConnection extends ClientConnection {
   #channel: ServerSideChannel | undefined
   #sawEnd = false
 
-  constructor(
-    stream: Duplex,
-    session: ServerSideSession,
-    settings: ServerSettings,
-    observer: Observer,
-    preface: ProxyHeaderReader | undefined,
-  ) {
-    super(stream, session, settings, observer, preface)
+  constructor(arrival: Arrival, settings: ServerSettings) {
+    // Methods of the application's own, and what takes clients that speak no SOCKS, are given the stream itself.
+    const isShared = settings.fallback !== undefined || settings.auth.some(({ type }) => type === 'custom')
+    super({ ...arrival, isOwn: arrival.isOwn && !isShared }, settings)
     this.#settings = settings
     this.#protocol = new ServerSession(settings.protocol)
   }
@@ -211,7 +206,7 @@ export class SocksConnection extends ClientConnection {
     this.observer.requested()
     session.destination = request.destination
     const name = this.#servedCommand(request)
-    const { identity, clientAddress, signal } = session
+    const { identity, clientAddress } = session
     // The session and its transition table make this impossible; it is checked where it matters all the same.
     if (identity === undefined) throw replyError(ReplyCode.notAllowed, 'not authenticated', { rule: 'auth' })
     const { destination } = request
@@ -220,6 +215,11 @@ export class SocksConnection extends ClientConnection {
     const info: RequestInfo = { session, command, identity, destination }
     this.observer.request(info)
     const { host, port } = destination
+    const target = { host, port, identity, session, clientAddress }
+    if (name === 'connect') {
+      await this.#connect(target, info)
+      return
+    }
     await HANDLERS[name](
       {
         settings: this.#settings,
@@ -231,8 +231,16 @@ export class SocksConnection extends ClientConnection {
         associated: (association, bound) => this.#associated(association, bound, info),
         established: (way) => this.#established(way, info),
       },
-      { host, port, identity, session, clientAddress, signal },
+      { ...target, signal: session.signal },
     )
+  }
+
+  /** CONNECT, which ends with the session: no signal needs to be made. */
+  async #connect(target: OutboundTarget, info: RequestInfo): Promise<void> {
+    const reader = this.readerFor()
+    const way = await this.#settings.outbound.connectBy(reader, target)
+    if (this.phase === 'judging') this.#established(way, info, reader)
+    else way.stream.destroy()
   }
 
   /** The name of the command that is asked for. @throws SocksError when it is not served. */
@@ -267,9 +275,10 @@ export class SocksConnection extends ClientConnection {
     this.associate(association, { ...info, bound, rules: [] })
   }
 
-  #established({ stream, bound, rules }: Way, info: RequestInfo): void {
+  #established({ stream, bound, rules }: Way, info: RequestInfo, reader?: ReusedReader): void {
     this.watchesEnd = false
-    const established = { ...info, bound, rules }
+    const { session, command, identity, destination } = info
+    const established = { session, command, identity, destination, bound, rules }
     if (stream === undefined) {
       this.observer.established(established)
       this.finish(this.#protocol.send({ type: 'reply', code: ReplyCode.succeeded, bound }))
@@ -278,7 +287,7 @@ export class SocksConnection extends ClientConnection {
     const isHidden = this.#settings.hideBoundAddress && info.command === 'connect'
     // One write for the whole reply, before any byte of the target: clients read the first segment as a whole.
     this.#reply(isHidden ? UNSPECIFIED_ADDRESS : bound)
-    this.open(stream, established)
+    this.open(stream, established, reader)
   }
 
   #reply(bound: Address): void {

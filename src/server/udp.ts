@@ -12,34 +12,17 @@ import {
 } from '../codec/index.js'
 import { openUdpRelay, type UdpTarget } from '../udp/index.js'
 import type { CommandContext } from './commands.js'
-import { untilAborted } from './operation.js'
+import { closeElsewhere, openElsewhere } from './elsewhere.js'
 import type { Outbound } from './outbound.js'
-import { advertised, assertAddress, routeTo } from './reachable.js'
+import { advertised, routeTo } from './reachable.js'
 import { dialError } from './reply-code.js'
 import type { OutboundTarget } from './request.js'
 import type { Counters } from './session.js'
-import type { UdpAssociate, UdpElsewhere } from './udp-options.js'
+import type { UdpAssociate } from './udp-options.js'
 
 /** A relay that lives with its control connection. */
 export interface Association extends Counters {
   close(): void
-}
-
-/** Associations at a time, by client address. */
-export class AssociationCounts {
-  readonly #counts = new Map<string, number>()
-
-  /** Counts one more, and returns what takes it back; `undefined` where that would exceed `max`. */
-  add(clientAddress: string, max: number): (() => void) | undefined {
-    const count = (this.#counts.get(clientAddress) ?? 0) + 1
-    if (count > max) return undefined
-    this.#counts.set(clientAddress, count)
-    return () => {
-      const left = (this.#counts.get(clientAddress) ?? 1) - 1
-      if (left === 0) this.#counts.delete(clientAddress)
-      else this.#counts.set(clientAddress, left)
-    }
-  }
 }
 
 /** Serves UDP ASSOCIATE: a relay of datagrams that ends with the connection that asked for it. RFC 1928 section 7. */
@@ -48,11 +31,13 @@ export async function udpAssociate(context: CommandContext, target: OutboundTarg
   if (outbound.hasDialer && udp.associate === undefined) {
     throw replyError(ReplyCode.commandNotSupported, 'datagrams would go beside the dialer', { rule: 'commands' })
   }
-  const giveBack = associations.add(target.clientAddress ?? '', udp.maxAssociationsPerClient)
-  if (giveBack === undefined) {
+  const { clientAddress = '' } = target
+  if (associations.get(clientAddress) >= udp.maxAssociationsPerClient) {
     const rule = 'udp.maxAssociationsPerClient'
     throw new SocksError('ERR_SOCKS_LIMIT', `${rule} is reached`, { rule, replyCode: ReplyCode.generalFailure })
   }
+  associations.add(clientAddress)
+  const giveBack = (): void => associations.remove(clientAddress)
   // However it ends: the signal aborts with the connection.
   target.signal?.addEventListener('abort', giveBack, { once: true })
   if (target.signal?.aborted) giveBack()
@@ -74,30 +59,16 @@ async function open(context: CommandContext, target: OutboundTarget): Promise<Op
   const { udp, outbound } = context.settings
   return udp.associate === undefined
     ? await openHere(context, target)
-    : await openElsewhere(outbound, target, udp.associate)
+    : await openThere(outbound, target, udp.associate)
 }
 
-/** Asks the hook, no longer than a dial may take. What it made is ended when nobody can use it. */
-async function openElsewhere(outbound: Outbound, target: OutboundTarget, associate: UdpAssociate): Promise<Opened> {
-  const operation = outbound.operation(target)
-  try {
-    const asked = Object.freeze({ ...target, signal: operation.signal })
-    const elsewhere = await untilAborted(operation.signal, () => associate(asked), closeElsewhere)
-    if (typeof elsewhere?.close !== 'function') throw new TypeError('udp.associate returned no relay')
-    try {
-      assertAddress(elsewhere.address, 'udp.associate')
-    } catch (error) {
-      closeElsewhere(elsewhere)
-      throw error
-    }
-    const { host, port } = elsewhere.address
-    return {
-      // Its bytes pass somewhere else.
-      association: { bytesUp: 0, bytesDown: 0, close: () => closeElsewhere(elsewhere) },
-      bound: parseDestination(host, port),
-    }
-  } finally {
-    operation.done()
+/** Lets the hook open it: its bytes pass somewhere else. */
+async function openThere(outbound: Outbound, target: OutboundTarget, open: UdpAssociate): Promise<Opened> {
+  const elsewhere = await openElsewhere(outbound, target, { name: 'udp.associate', open, methods: ['close'] })
+  const { host, port } = elsewhere.address
+  return {
+    association: { bytesUp: 0, bytesDown: 0, close: () => closeElsewhere(elsewhere) },
+    bound: parseDestination(host, port),
   }
 }
 
@@ -128,10 +99,10 @@ async function openHere(context: CommandContext, target: OutboundTarget): Promis
   })
   const association: Association = {
     get bytesUp() {
-      return relay.stats.bytesUp
+      return relay.stats().bytesUp
     },
     get bytesDown() {
-      return relay.stats.bytesDown
+      return relay.stats().bytesDown
     },
     close: () => relay.close(),
   }
@@ -176,11 +147,4 @@ async function receivingHost(control: Duplex, clientAddress: string | undefined)
   const client = clientAddress === undefined ? undefined : canonicalIP(clientAddress)
   if (near !== undefined && (client === undefined || client.type === near.type)) return near.host
   return client === undefined ? '127.0.0.1' : await routeTo({ ...client, port: 0 })
-}
-
-/** What the application's relay throws at its end is nobody's to answer. */
-function closeElsewhere(elsewhere: UdpElsewhere | undefined): void {
-  try {
-    elsewhere?.close?.()
-  } catch {}
 }

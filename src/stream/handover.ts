@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
  * process. What happened stays visible in `destroyed` and `errored`. A stream that has one gets no second.
  */
 export function guard(stream: Duplex): void {
-  if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
+  if (stream.listenerCount('error') === 0 || !stream.listeners('error').includes(ignore)) stream.on('error', ignore)
 }
 
 function ignore(): void {}
@@ -18,6 +18,22 @@ export interface HandshakeListener {
   onClose(error: Error | undefined): void
 }
 
+/** A stream on loan. */
+export interface Borrowed {
+  /** Whether the peer's end has come and every byte before it was read. */
+  readonly ended: boolean
+  /** Whether there are bytes to `read()`. */
+  readonly hasBytes: boolean
+  /** Bytes that are here, or `undefined`. */
+  read(): Uint8Array | undefined
+  /** Puts bytes back in front. Only in the same turn as the `read()` that gave them: later the end may have passed. */
+  unread(bytes: Uint8Array): void
+  /** Takes every listener off, but for the guard. */
+  release(): void
+  /** Takes the bytes that were read from the stream and belong to whoever gets it. */
+  take(): readonly Uint8Array[]
+}
+
 /**
  * Borrows a stream for a handshake and gives it back as it was: idle, `readableFlowing === null`, nothing lost.
  *
@@ -25,7 +41,7 @@ export interface HandshakeListener {
  * that was flowing drops what arrives before the next owner listens; a stream read this way does neither. Bytes that
  * are not read wait in the stream's own bounded buffer, so backpressure reaches the peer.
  */
-export class Handshake {
+export class Handshake implements Borrowed {
   readonly #stream: Duplex
   readonly #listener: HandshakeListener
   #released = false
@@ -40,9 +56,12 @@ export class Handshake {
     stream.on('close', this.#onClose)
   }
 
-  /** Whether the peer's end has come and every byte before it was read. */
   get ended(): boolean {
     return this.#stream.readableEnded
+  }
+
+  get hasBytes(): boolean {
+    return this.#stream.readableLength > 0
   }
 
   /** All bytes that are here, or `undefined`. */
@@ -50,7 +69,6 @@ export class Handshake {
     return this.#stream.read() ?? undefined
   }
 
-  /** Puts bytes back in front. Only in the same turn as the `read()` that gave them: later the end may have passed. */
   unread(bytes: Uint8Array): void {
     if (bytes.length > 0 && !this.#stream.destroyed) this.#stream.unshift(bytes)
   }
@@ -62,6 +80,11 @@ export class Handshake {
     this.#stream.off('end', this.#onReadable)
     this.#stream.off('error', this.#onError)
     this.#stream.off('close', this.#onClose)
+  }
+
+  /** None: they wait in the stream. */
+  take(): readonly Uint8Array[] {
+    return []
   }
 
   readonly #onReadable = (): void => this.#listener.onReadable()

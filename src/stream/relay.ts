@@ -1,7 +1,10 @@
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Deadline } from './deadline.js'
 import { guard } from './handover.js'
+import { releaseChunk } from './release-chunk.js'
 import { reset } from './reset.js'
+import type { Delivery, ReusedReader } from './reused-reader.js'
 
 /** Options of {@link relay}. */
 export interface RelayOptions {
@@ -24,6 +27,17 @@ export interface RelayEnd {
   readonly error?: Error | undefined
 }
 
+/**
+ * What the owner of both streams knows of them. `early`: bytes of the first that were read already. `reader`: the second was
+ * dialed with it; nobody but this library has or ever had the two, the first is a `net.Socket` that was accepted.
+ */
+export interface RelayInside {
+  readonly early?: readonly Uint8Array[] | undefined
+  readonly reader?: ReusedReader | undefined
+  /** Called at the end, in place of `closed`: a promise and its reaction are memory of every idle tunnel. */
+  readonly onEnd?: ((end: RelayEnd) => void) | undefined
+}
+
 /** setTimeout takes what does not fit 31 bits for one millisecond. */
 function assertMilliseconds(value: number, name: string): void {
   if (typeof value === 'number' && value >= 0 && value <= 0x7fff_ffff) return
@@ -43,33 +57,41 @@ export function relay(a: Duplex, b: Duplex, options: RelayOptions = {}): Relay {
 
 /** Two streams joined by {@link relay}. */
 export class Relay {
-  /** Settles once, when both streams are done with. Never rejects. */
-  readonly closed: Promise<RelayEnd>
-
   readonly #up: Direction
   readonly #down: Direction
   readonly #drainTimeoutMs: number
   #drain: Deadline | undefined
-  readonly #idle: Deadline
-  #resolve: ((end: RelayEnd) => void) | undefined
+  #idle: Deadline | undefined
+  #onEnd: ((end: RelayEnd) => void) | undefined
+  #end: RelayEnd | undefined
+  #closed: Promise<RelayEnd> | undefined
 
-  /** Use {@link relay}. */
-  constructor(a: Duplex, b: Duplex, { drainTimeoutMs = 120_000, idleTimeoutMs = 0 }: RelayOptions) {
+  /** Use {@link relay}. `inside` is for callers within this library. */
+  constructor(a: Duplex, b: Duplex, options: RelayOptions, inside: RelayInside = {}) {
+    const { drainTimeoutMs = 120_000, idleTimeoutMs = 0 } = options
     assertMilliseconds(drainTimeoutMs, 'drainTimeoutMs')
     assertMilliseconds(idleTimeoutMs, 'idleTimeoutMs')
-    this.closed = new Promise((resolve) => {
-      this.#resolve = resolve
-    })
     this.#drainTimeoutMs = drainTimeoutMs
-    this.#idle = new Deadline(idleTimeoutMs, () => this.#finish({ reason: 'idle-timeout' }))
+    if (idleTimeoutMs > 0) this.#idle = new Deadline(idleTimeoutMs, () => this.#finish({ reason: 'idle-timeout' }))
     for (const stream of [a, b]) {
       guard(stream)
       stream.allowHalfOpen = true
     }
-    this.#up = new Direction(a, b, this)
-    this.#down = new Direction(b, a, this)
-    this.#up.start()
-    this.#down.start()
+    const { early = NOTHING, reader, onEnd } = inside
+    this.#onEnd = onEnd
+    this.#up = new Direction(a, b, this, reader !== undefined, undefined)
+    this.#down = new Direction(b, a, this, false, reader)
+    this.#up.start(early)
+    this.#down.start(NOTHING)
+  }
+
+  /** Settles once, when both streams are done with. Never rejects. */
+  get closed(): Promise<RelayEnd> {
+    this.#closed ??= new Promise((resolve) => {
+      if (this.#end === undefined) this.#onEnd = resolve
+      else resolve(this.#end)
+    })
+    return this.#closed
   }
 
   /** Bytes of the first stream that the second has taken: of a socket, those that were handed to the system. */
@@ -90,7 +112,7 @@ export class Relay {
   /** @internal A direction has moved bytes. */
   onProgress(): void {
     this.#drain?.refresh()
-    this.#idle.refresh()
+    this.#idle?.refresh()
   }
 
   /** @internal A direction has seen its source's FIN. */
@@ -104,59 +126,78 @@ export class Relay {
     if (this.#up.delivered && this.#down.delivered) this.#finish({ reason: 'end' })
   }
 
+  /** @internal Whether all but this direction is done. */
+  isLast(direction: Direction): boolean {
+    return (direction === this.#up ? this.#down : this.#up).delivered
+  }
+
   /** @internal A stream failed, or was destroyed before its time. */
   onBroken(error: Error | undefined): void {
     this.#finish({ reason: 'reset', error })
   }
 
   #finish(end: RelayEnd): void {
-    const resolve = this.#resolve
-    if (resolve === undefined) return
-    this.#resolve = undefined
+    if (this.#end !== undefined) return
+    this.#end = end
     this.#drain?.clear()
-    this.#idle.clear()
+    this.#idle?.clear()
     for (const direction of [this.#up, this.#down]) {
       direction.stop()
       if (end.reason === 'end') direction.source.destroy()
       else reset(direction.source)
     }
-    resolve(end)
+    this.#onEnd?.(end)
   }
 }
+
+const NOTHING: readonly Uint8Array[] = []
 
 /** One way of a relay: everything from `source` goes to `sink`. */
 class Direction {
   bytes = 0
   delivered = false
-  #handedOver = 0
   readonly source: Duplex
   readonly #sink: Duplex
   readonly #owner: Relay
+  readonly #releases: boolean
+  readonly #reader: ReusedReader | undefined
+  #handedOver = 0
 
-  constructor(source: Duplex, sink: Duplex, owner: Relay) {
+  constructor(source: Duplex, sink: Duplex, owner: Relay, releases: boolean, reader: ReusedReader | undefined) {
     this.source = source
     this.#sink = sink
     this.#owner = owner
+    this.#releases = releases
+    this.#reader = reader
   }
 
-  start(): void {
+  /** `early`: bytes of the source that are to go first. */
+  start(early: readonly Uint8Array[]): void {
     const { source } = this
     if (source.destroyed) {
       // Both directions must exist before the owner may tear them down.
       queueMicrotask(() => this.#owner.onBroken(source.errored ?? undefined))
       return
     }
-    source.on('error', this.#onError)
+    // Sockets close after every error; other streams may not.
+    if (!isPlainSocket(source)) source.on('error', this.#onError)
     source.on('close', this.#onClose)
-    this.#sink.on('drain', this.#onDrain)
-    this.#sink.on('finish', this.#onFinish)
+    // A stream of the application's own may end the relay by throwing.
+    let isFull = false
+    for (const chunk of early) isFull = this.#deliver(chunk) === 'full'
+    if (isFull) this.#awaitDrain()
     if (source.readableEnded) {
       this.#onEnd()
       return
     }
-    source.on('data', this.#onData)
     source.on('end', this.#onEnd)
-    source.resume()
+    // `as`: only sockets are made with a reader.
+    if (this.#reader !== undefined) this.#reader.start(source as Socket, this.#onRead)
+    else {
+      source.on('data', this.#onData)
+      if (isFull) source.pause()
+      else source.resume()
+    }
   }
 
   stop(): void {
@@ -164,6 +205,7 @@ class Direction {
     // Counted is what was handed over. Of a write that failed nobody knows how much was.
     if (isFailedWrite(this.#sink.errored)) this.bytes = this.#handedOver
     else if (!this.delivered) this.bytes -= Math.min(this.bytes - this.#handedOver, this.#sink.writableLength)
+    this.#reader?.stop(this.#sink.writableLength === 0)
     source.off('error', this.#onError)
     source.off('close', this.#onClose)
     source.off('data', this.#onData)
@@ -173,27 +215,60 @@ class Direction {
   }
 
   readonly #onData = (chunk: Uint8Array): void => {
+    const delivery = this.#deliver(chunk)
+    if (delivery === 'full') {
+      this.source.pause()
+      this.#awaitDrain()
+    }
+    // With a second listener, somebody else has the chunk, too.
+    if (delivery === 'done' && this.#releases && this.source.listenerCount('data') === 1) releaseChunk(chunk)
+  }
+
+  readonly #onRead = (chunk: Uint8Array): Delivery => {
+    const delivery = this.#deliver(chunk)
+    if (delivery === 'full') this.#awaitDrain()
+    return delivery
+  }
+
+  #deliver(chunk: Uint8Array): Delivery {
+    const sink = this.#sink
     this.#owner.onProgress()
     try {
       // Nothing waits: all that was written before has been handed over.
-      if (this.#sink.writableLength === 0) this.#handedOver = this.bytes
+      if (sink.writableLength === 0) this.#handedOver = this.bytes
       this.bytes += chunk.length
-      if (!this.#sink.write(chunk)) this.source.pause()
+      const wantsMore = sink.write(chunk)
+      // The system has taken all of it at once. A stream that is no socket may keep what it has taken.
+      if (sink.writableLength === 0 && isPlainSocket(sink)) return 'done'
+      return wantsMore ? 'kept' : 'full'
     } catch (error) {
       // A stream of the application's own whose write throws must not end the process.
       this.#owner.onBroken(error instanceof Error ? error : undefined)
+      return 'kept'
     }
+  }
+
+  /** A sink may be full for ever: it is listened to while it is, and no longer. */
+  #awaitDrain(): void {
+    this.#sink.once('drain', this.#onDrain)
   }
 
   readonly #onDrain = (): void => {
     this.#owner.onProgress()
-    this.source.resume()
+    if (this.#reader === undefined) this.source.resume()
+    else this.#reader.resume()
   }
 
   readonly #onEnd = (): void => {
+    const sink = this.#sink
     this.#owner.onHalfClosed()
-    if (this.#sink.writableFinished) this.#onFinish()
-    else this.#sink.end()
+    if (sink.writableFinished) this.#onFinish()
+    // Nothing waits, and the other way is done: to close sends the same FIN, and saves a shutdown of its own.
+    else if (this.#owner.isLast(this) && sink.writableLength === 0 && isPlainSocket(sink)) this.#onFinish()
+    else {
+      sink.once('finish', this.#onFinish)
+      sink.end()
+    }
   }
 
   readonly #onFinish = (): void => {
@@ -208,6 +283,11 @@ class Direction {
     const { source } = this
     if (!(source.readableEnded && source.writableFinished)) this.#owner.onBroken(source.errored ?? undefined)
   }
+}
+
+/** Not TLS, nor anything else that is built on a socket: what is written has gone to the system, and to nobody else. */
+function isPlainSocket(stream: Duplex): boolean {
+  return Object.getPrototypeOf(stream) === Socket.prototype
 }
 
 /** A reset that is met by reading says nothing about what was written before. */

@@ -128,7 +128,7 @@ export class UdpAssociation extends EventEmitter<UdpAssociationEvents> {
   }
 
   /** A copy of the counters. */
-  get stats(): UdpAssociationStats {
+  stats(): UdpAssociationStats {
     const fragment = this.#dropped.fragment + (this.#reassembly?.dropped ?? 0)
     return { ...this.#moved, dropped: { ...this.#dropped, fragment } }
   }

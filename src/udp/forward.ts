@@ -128,7 +128,7 @@ export class UdpForward extends EventEmitter<UdpForwardEvents> {
   }
 
   /** A copy of the counters. */
-  get stats(): UdpForwardStats {
+  stats(): UdpForwardStats {
     return { ...this.#counters, clients: this.#clients.size }
   }
 

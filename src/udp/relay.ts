@@ -106,7 +106,7 @@ export class UdpRelay {
   }
 
   /** A copy of the counters. */
-  get stats(): UdpRelayStats {
+  stats(): UdpRelayStats {
     const fragment = this.#dropped.fragment + (this.#reassembly?.dropped ?? 0)
     return { ...this.#moved, dropped: { ...this.#dropped, fragment }, mappings: this.#routes.table.size }
   }

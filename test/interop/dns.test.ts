@@ -50,7 +50,7 @@ describe('DNS through UDP ASSOCIATE', () => {
       bytesDown += size
       ask()
     }
-    const { dropped, ...moved } = association.stats
+    const { dropped, ...moved } = association.stats()
     expect(moved).toEqual({
       datagramsSent: QUERIES,
       bytesSent: bytesUp,

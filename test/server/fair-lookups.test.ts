@@ -1,10 +1,11 @@
 import type { LookupAddress } from 'node:dns'
 import { describe, expect, it } from 'vitest'
+import { Cancellation } from '../../src/server/cancellation.js'
 import { FairLookups } from '../../src/server/fair-lookups.js'
 import { createOutbound } from '../../src/server/index.js'
 import { deferred } from '../support/deferred.js'
 
-const NEVER = new AbortController().signal
+const NEVER = new Cancellation()
 
 /** A resolver that answers when it is told to. */
 function slowResolver() {
@@ -40,10 +41,10 @@ describe('look-ups by the system', () => {
   it('who has left before its turn is never looked up for, and what has begun still counts', async () => {
     const resolver = slowResolver()
     const lookups = new FairLookups(resolver.lookUp, 2)
-    const gone = new AbortController()
-    const waits = [0, 1, 2, 3].map((index) => lookups.lookUp(`name${index}.example`, 'client', gone.signal))
+    const gone = new Cancellation()
+    const waits = [0, 1, 2, 3].map((index) => lookups.lookUp(`name${index}.example`, 'client', gone))
     for (const wait of waits) wait.catch(() => {})
-    gone.abort(new Error('left'))
+    gone.cancel(() => new Error('left'))
     for (const wait of waits.slice(1)) await expect(wait).rejects.toThrow('left')
     const next = lookups.lookUp('next.example', 'client', NEVER)
     expect(resolver.asked).toEqual(['name0.example'])
@@ -51,7 +52,7 @@ describe('look-ups by the system', () => {
     expect(resolver.asked).toEqual(['name0.example', 'next.example'])
     await resolver.answer('next.example')
     expect((await next).length).toBe(1)
-    await expect(lookups.lookUp('x.example', 'client', gone.signal)).rejects.toThrow('left')
+    await expect(lookups.lookUp('x.example', 'client', gone)).rejects.toThrow('left')
   })
 
   it('clients take turns', async () => {

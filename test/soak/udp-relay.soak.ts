@@ -73,8 +73,9 @@ export async function soakUdpRelay({
       if (data.length > 1_000 || count % 8 === 0) await turn()
       if (count % 50 === 49) await works(relay.address, client, echo, `sentinel ${count}`)
     }
-    relayed += relay.stats.datagramsUp
-    for (const [reason, drops] of Object.entries(relay.stats.dropped)) dropped[reason] = (dropped[reason] ?? 0) + drops
+    relayed += relay.stats().datagramsUp
+    for (const [reason, drops] of Object.entries(relay.stats().dropped))
+      dropped[reason] = (dropped[reason] ?? 0) + drops
     relay.close()
     for (const peer of [client, stranger, echo, silent]) peer.close()
     await untilEqual(descriptors, before)

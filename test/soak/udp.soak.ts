@@ -125,8 +125,8 @@ export async function soakUdpDatagrams({ runs, seed, tell = console.log }: SoakO
     const { bytesUp, bytesDown } = server.stats()
     sums.up += bytesUp
     sums.down += bytesDown
-    sums.taken += stage.far.stats.datagramsReceived
-    sums.refused += stage.far.stats.dropped.malformed + stage.far.stats.dropped.fragment
+    sums.taken += stage.far.stats().datagramsReceived
+    sums.refused += stage.far.stats().dropped.malformed + stage.far.stats().dropped.fragment
     stage.close()
     await server.close({ graceMs: 0 })
     await untilEqual(descriptors, before)

@@ -74,5 +74,5 @@ export function pattern(length: number): Buffer {
 
 /** The counters of a relay that are not zero. */
 export function dropsOf(relay: UdpRelay): Record<string, number> {
-  return Object.fromEntries(Object.entries(relay.stats.dropped).filter(([, count]) => count > 0))
+  return Object.fromEntries(Object.entries(relay.stats().dropped).filter(([, count]) => count > 0))
 }

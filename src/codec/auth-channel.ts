@@ -1,23 +1,23 @@
-import { assertBytes, outOfRange } from '../codec/arguments.js'
-import { Inbox } from '../codec/inbox.js'
-import { SocksError } from '../codec/index.js'
+import { assertBytes, outOfRange } from './arguments.js'
+import { SocksError } from './errors.js'
+import { Inbox } from './inbox.js'
 
-/** Bytes to and from a client whose authentication a method of the application's own is about. One reader at a time. */
+/** Bytes to and from the peer, for an authentication method of the application's own. One reader at a time. */
 export interface AuthChannel {
   /**
-   * The next bytes, as many as are here; `undefined` after the client's FIN, which is a half-close: it may still read.
-   * Rejects when the client is gone and when the method has ended, and with a TypeError while another read waits.
+   * The next bytes, as many as are here; `undefined` after the peer's FIN, which is a half-close: it may still read.
+   * Rejects when the peer is gone and when the method has ended, and with a TypeError while another read waits.
    */
   read(): Promise<Uint8Array | undefined>
   /**
    * Exactly `length` bytes, in memory of their own; what came with them stays unread. Rejects as `read`, with a RangeError
-   * for what is no length, and with `ERR_SOCKS_CONNECTION_CLOSED` when the client's FIN comes before: what there was can
+   * for what is no length, and with `ERR_SOCKS_CONNECTION_CLOSED` when the peer's FIN comes before: what there was can
    * then still be read.
    */
   readExactly(length: number): Promise<Uint8Array>
   /**
    * Gives back what was read and belongs to what follows: it is read again first, by this channel or by what comes after
-   * the method. @throws SocksError `ERR_SOCKS_ILLEGAL_MESSAGE` once the method has ended, and once the client's FIN was
+   * the method. @throws SocksError `ERR_SOCKS_ILLEGAL_MESSAGE` once the method has ended, and once the peer's FIN was
    * read: nothing comes after it.
    */
   unread(bytes: Uint8Array): void
@@ -27,7 +27,7 @@ export interface AuthChannel {
 
 /** Where a channel takes its bytes from. */
 export interface ByteSource {
-  /** Whether the client's end has come and all was read. */
+  /** Whether the peer's end has come and all was read. */
   readonly ended: boolean
   read(): Uint8Array | undefined
   /** Puts bytes back in front, in the turn in which they were read. */
@@ -43,7 +43,7 @@ const LOOSE_CHUNKS = 64
  * What `read` has handed out stays in the source until the next call says that it was used. So the source's end cannot
  * pass while a method still thinks about what it read last, and what it gives back finds its place again.
  */
-export class ServerSideChannel implements AuthChannel {
+export class OwnedChannel implements AuthChannel {
   readonly #source: ByteSource
   readonly #send: (bytes: Uint8Array) => void
   #handedOut = 0
@@ -70,7 +70,7 @@ export class ServerSideChannel implements AuthChannel {
   unread(bytes: Uint8Array): void {
     assertBytes(bytes, 'bytes')
     if (bytes.length > 0 && this.#source.ended) {
-      throw new SocksError('ERR_SOCKS_ILLEGAL_MESSAGE', 'the end of the client was read')
+      throw new SocksError('ERR_SOCKS_ILLEGAL_MESSAGE', 'the end of the peer was read')
     }
     this.#putBack(bytes)
   }
@@ -126,7 +126,7 @@ export class ServerSideChannel implements AuthChannel {
       const chunk = await this.#take()
       if (chunk === undefined) {
         this.#putBack(message.take())
-        throw new SocksError('ERR_SOCKS_CONNECTION_CLOSED', 'the client left in the middle of the handshake')
+        throw new SocksError('ERR_SOCKS_CONNECTION_CLOSED', 'the peer left in the middle of the handshake')
       }
       message.push(chunk)
       if (chunks % LOOSE_CHUNKS === 0) message.peek()

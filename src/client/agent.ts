@@ -1,0 +1,149 @@
+import { Agent, type AgentOptions, type RequestOptions } from 'node:https'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { type ConnectionOptions, TLSSocket } from 'node:tls'
+import { guard } from '../stream/handover.js'
+import type { SocksClient } from './client.js'
+import { callingScheme } from './http-caller.js'
+import { bareHost, clientFor, nodeOptions, serverName, type TunnelOptions, targetOf } from './http-options.js'
+import type { ProxyLike } from './proxy-url.js'
+import { TunnelSocket } from './tunnel-socket.js'
+
+/** Options of Node's own `https.Agent`, those of `tls.connect` for the target among them, less what a proxy cannot do. */
+export type SocksAgentOptions = Omit<
+  AgentOptions,
+  'host' | 'port' | 'path' | 'socketPath' | 'socket' | 'lookup' | 'localAddress'
+>
+
+/** What Node's type of a request leaves out. */
+type ContextOptions = Pick<ConnectionOptions, 'ALPNProtocols' | 'secureContext'>
+
+/** Each agent's pool begins with a number of its own: keys of `agent.sockets` are printed, so no credentials are in them. */
+let agents = 0
+
+/**
+ * An agent for `http` and for `https` whose connections go through SOCKS proxies.
+ *
+ * Everything else is Node's own agent: `keepAlive`, `maxSockets`, `timeout`, the cache of TLS sessions. What a request gets is
+ * there at once and waits for its tunnel: destroying the request, or the agent, ends the handshake with the proxy.
+ */
+export class SocksAgent extends Agent {
+  readonly #client: SocksClient
+  readonly #name: string
+
+  /**
+   * @param proxy one proxy, or a chain in the order in which they are passed.
+   * @param agentOptions Node's own. Unknown ones are Node's business.
+   * @param tunnelOptions those of `SocksClient`, as `timeoutMs`, less `proxy`. With `isolate` each connection has credentials of its
+   * own, and no TLS session is taken from one to the next.
+   * @throws SocksError `ERR_SOCKS_INVALID_PROXY`; TypeError and RangeError for other options. No error quotes a proxy URL.
+   */
+  constructor(
+    proxy: ProxyLike | readonly ProxyLike[],
+    agentOptions: SocksAgentOptions = {},
+    tunnelOptions: TunnelOptions = {},
+  ) {
+    const client = clientFor(proxy, tunnelOptions)
+    const options = nodeOptions(agentOptions)
+    // A session that is resumed tells the target who was there before.
+    super(tunnelOptions.isolate ? { ...options, maxCachedSessions: 0 } : options)
+    // What newer Nodes set here would overwrite what a request says.
+    for (const key of ['protocol', 'defaultPort']) Reflect.deleteProperty(this.options, key)
+    this.#client = client
+    this.#name = `socks-${++agents}`
+    const protocol = (): string | undefined => callingScheme(protocol)
+    const defaultPort = (): number => (callingScheme(defaultPort) === 'https:' ? 443 : 80)
+    Object.defineProperties(this, {
+      protocol: { get: protocol, configurable: true },
+      defaultPort: { get: defaultPort, configurable: true },
+    })
+  }
+
+  /** The key of a pool: this agent, which has one proxy and one set of credentials; the origin; all that TLS is told. */
+  override getName(options: RequestOptions & ContextOptions = {}): string {
+    const { checkServerIdentity, ALPNProtocols, secureContext } = options
+    const scheme = isSecure(options) ? 'https' : 'http'
+    // Node leaves these out: a request that checks the certificate would be sent where nobody did.
+    const others = [numberOf(checkServerIdentity), numberOf(secureContext), JSON.stringify(ALPNProtocols)]
+    return `${this.#name}:${scheme}:${super.getName(options)}:${others.join(':')}`
+  }
+
+  /**
+   * A stream to `host` and `port` that is there before its tunnel is; it emits `'connect'`. With `protocol: 'https:'` it
+   * is a `TLSSocket`, and emits `'secureConnect'`. A failure is its `'error'`. It is no part of the pool.
+   *
+   * Node calls this for each new connection, with a callback that is told of options which TLS does not take.
+   * @throws what `tls.connect` throws for its options, where there is no callback.
+   */
+  override createConnection(options: RequestOptions): Duplex
+  override createConnection(
+    options: RequestOptions,
+    callback: ((error: Error | null, stream: Duplex) => void) | undefined,
+  ): Duplex | undefined
+  override createConnection(
+    given: RequestOptions,
+    callback?: (error: Error | null, stream: Duplex) => void,
+  ): Duplex | undefined {
+    const options: RequestOptions & { allowHalfOpen?: boolean } = { ...this.options, ...given }
+    const { allowHalfOpen = false, timeout = 0 } = options
+    const tunnel = new TunnelSocket((signal) => this.#open(options, signal), { allowHalfOpen })
+    try {
+      const socket = isSecure(options) ? this.#secure(options, tunnel) : tunnel
+      // TLS that cannot even begin tells so before anybody can listen.
+      if (socket.errored !== null) throw socket.errored
+      if (timeout > 0) socket.setTimeout(timeout)
+      return socket
+    } catch (error) {
+      tunnel.destroy()
+      if (callback === undefined) throw error
+      // With an error there is no stream, which Node's type does not say.
+      process.nextTick(callback as (error: unknown) => void, error)
+      return undefined
+    }
+  }
+
+  async #open(options: RequestOptions, signal: AbortSignal): Promise<Socket> {
+    const target = targetOf(options, isSecure(options) ? 443 : 80)
+    return (await this.#client.connect({ ...target, signal })).socket
+  }
+
+  #secure(options: RequestOptions, tunnel: TunnelSocket): TLSSocket {
+    const host = bareHost(options.host || 'localhost')
+    // Node sets the name for its own requests, by their Host header.
+    const { servername = serverName(host) } = options
+    const socket = super.createConnection({ ...options, host, servername, socket: tunnel } as RequestOptions) // of tls.connect
+    if (!(socket instanceof TLSSocket)) throw new TypeError('https.Agent made something else than a TLSSocket')
+    guard(socket)
+    standIn(tunnel, socket)
+    return socket
+  }
+}
+
+/** TLS over a stream of JavaScript has no address, and no handle that keeps the process alive or not: the tunnel's are its own. */
+function standIn(tunnel: TunnelSocket, socket: TLSSocket): void {
+  for (const name of ['ref', 'unref', 'setKeepAlive', 'setNoDelay'] as const) {
+    socket[name] = (...values: [boolean?, number?]) => {
+      tunnel[name](...values)
+      return socket
+    }
+  }
+  const addresses = ['remoteAddress', 'remotePort', 'remoteFamily', 'localAddress', 'localPort', 'localFamily'] as const
+  for (const name of addresses) Object.defineProperty(socket, name, { get: () => tunnel[name], configurable: true })
+  socket.address = () => tunnel.address()
+}
+
+/** `https.request` alone names a default agent of its own. */
+function isSecure({ _defaultAgent, protocol }: RequestOptions): boolean {
+  return _defaultAgent !== undefined || protocol === 'https:'
+}
+
+const numbers = new WeakMap<object, number>()
+let lastNumber = 0
+
+/** A number that stands for one object or function and no other. */
+function numberOf(value: object | undefined): number | undefined {
+  if (value === undefined) return undefined
+  const number = numbers.get(value) ?? ++lastNumber
+  numbers.set(value, number)
+  return number
+}
