@@ -1,9 +1,5 @@
 // @ts-check
-// What the UDP relay costs: `npm run build && node bench/udp.mjs [--quick] [--json] [--rounds N] [--seconds N] [--size BYTES] [--window N]`.
-//
-// Datagrams per second of CPU time of the relaying process: an association of our server against bare forwarders of `node:dgram`, which do
-// no more than has to be done. All in one run, a fresh process for each, in an order that turns round with every round; what comes back is
-// compared byte for byte. Compare the ratios, not the figures: those are of this machine and this minute. Then the decoder of the header alone.
+// What the UDP relay costs: `npm run build && node bench/udp.mjs --help`.
 import { fork } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -11,6 +7,21 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { createSocksServer, SocksClient } from 'tubesock'
 import { decodeUdpDatagram, encodeUdpDatagram } from 'tubesock/codec'
+import { circumstances, numberOf, printTable, progress, saveJson, writtenCircumstances } from './lib/report.mjs'
+import { ratios, summary, written, writtenSummary } from './lib/statistics.mjs'
+
+const HELP = `usage: node bench/udp.mjs [options]
+
+Datagrams per second of CPU time of the relaying process: an association of our server against bare forwarders of node:dgram, which do
+no more than has to be done. All in one run, a fresh process for each, in an order that turns round with every round; what comes back is
+compared byte for byte. Compare the ratios, not the figures: those are of this machine and this minute. Then the decoder of the header alone.
+
+  --rounds N        [7; --quick: 2]
+  --seconds N       of each measurement, after the warm-up  [3; --quick: 0.5]
+  --size BYTES      of a payload, 8 to 60000  [512]
+  --window N        datagrams under way  [32]
+  --quick           a look, no verdict
+  --json FILE       the results`
 
 const HOST = '127.0.0.1'
 const SERVER = 'tubesock'
@@ -19,43 +30,44 @@ const SUBJECTS = /** @type {const} */ (['tubesock', 'bare', 'bare, own lookup'])
 /**
  * @typedef {(typeof SUBJECTS)[number]} Subject
  * @typedef {{ rounds: number, seconds: number, warmUpSeconds: number, size: number, window: number }} Plan
- * @typedef {{ median: number, min: number, max: number }} Summary
+ * @typedef {import('./lib/statistics.mjs').Summary} Summary
  */
 
 async function main() {
   const { values } = parseArgs({
     options: {
+      help: { type: 'boolean', short: 'h' },
       quick: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
+      json: { type: 'string' },
       rounds: { type: 'string' },
       seconds: { type: 'string' },
-      size: { type: 'string', default: '512' },
-      window: { type: 'string', default: '32' },
+      size: { type: 'string' },
+      window: { type: 'string' },
     },
   })
+  if (values.help) return console.log(HELP)
   const { quick } = values
   const plan = {
-    rounds: Number(values.rounds ?? (quick ? 2 : 7)),
-    seconds: Number(values.seconds ?? (quick ? 0.5 : 3)),
+    rounds: numberOf(values.rounds, quick ? 2 : 7, '--rounds', { min: 1, max: 1_000 }),
+    seconds: numberOf(values.seconds, quick ? 0.5 : 3, '--seconds', { min: 0.05, max: 3_600 }),
     warmUpSeconds: quick ? 0.3 : 1,
-    size: Number(values.size),
-    window: Number(values.window),
+    size: numberOf(values.size, 512, '--size', { min: 8, max: 60_000 }),
+    window: numberOf(values.window, 32, '--window', { min: 1, max: 10_000 }),
   }
-  if (!(plan.size >= 8 && plan.size <= 60_000)) throw new RangeError('--size takes 8 to 60000 bytes')
-  if (!(plan.rounds >= 1 && plan.seconds > 0 && plan.window >= 1)) throw new RangeError('a positive number, please')
+  const told = circumstances()
+  progress(writtenCircumstances(told))
   const relayed = await compareRelays(plan)
   const decode = compareDecoders(quick ? 5 : 25, 200_000)
-  const ratios = Object.fromEntries(
+  const compared = Object.fromEntries(
     SUBJECTS.filter((subject) => subject !== SERVER).map((subject) => [
       `${SERVER} / ${subject}`,
-      // Of rounds, not of medians: what the machine does at the time, it does to both.
-      summary(relayed[SERVER].map((figure, round) => figure / (relayed[subject][round] ?? Number.NaN))),
+      ratios(relayed[SERVER], relayed[subject]),
     ]),
   )
   const datagrams = Object.fromEntries(SUBJECTS.map((subject) => [subject, summary(relayed[subject])]))
-  const result = { node: process.version, plan, datagramsPerCpuSecond: datagrams, ratios, decodeNanoseconds: decode }
-  if (values.json) console.log(JSON.stringify(result))
-  else print(result)
+  const result = { plan, datagramsPerCpuSecond: datagrams, ratios: compared, decodeNanoseconds: decode }
+  print(result)
+  if (values.json) saveJson(values.json, { ...told, ...result, rounds: relayed })
 }
 
 /** @param {Plan} plan @returns {Promise<Record<Subject, number[]>>} */
@@ -68,7 +80,11 @@ async function compareRelays(plan) {
   await once(target, 'listening')
   for (let round = 0; round < plan.rounds; round++) {
     const order = round % 2 === 0 ? SUBJECTS : [...SUBJECTS].reverse()
-    for (const subject of order) figures[subject].push(await measure(subject, target.address().port, plan))
+    for (const subject of order) {
+      const figure = await measure(subject, target.address().port, plan)
+      figures[subject].push(figure)
+      progress(`round ${round + 1} of ${plan.rounds}, ${subject}: ${written(figure)} datagrams per CPU-second`)
+    }
   }
   target.close()
   return figures
@@ -258,32 +274,18 @@ function datagrams(addressOf) {
   })
 }
 
-/** @param {readonly number[]} figures @returns {Summary} */
-function summary(figures) {
-  const sorted = [...figures].sort((a, b) => a - b)
-  const middle = (sorted.length - 1) / 2
-  const [low = Number.NaN, high = Number.NaN] = [sorted[Math.floor(middle)], sorted[Math.ceil(middle)]]
-  return { median: (low + high) / 2, min: sorted[0] ?? Number.NaN, max: sorted.at(-1) ?? Number.NaN }
-}
-
-/** @param {{ plan: Plan, node: string, datagramsPerCpuSecond: Record<string, Summary>, ratios: Record<string, Summary>, decodeNanoseconds: Record<string, Summary> }} result */
-function print({ node, plan, datagramsPerCpuSecond, ratios, decodeNanoseconds }) {
+/** @param {{ plan: Plan, datagramsPerCpuSecond: Record<string, Summary>, ratios: Record<string, Summary>, decodeNanoseconds: Record<string, Summary> }} result */
+function print({ plan, datagramsPerCpuSecond, ratios, decodeNanoseconds }) {
   const { rounds, seconds, size, window } = plan
-  console.log(
-    `node ${node}; ${rounds} rounds of ${seconds} s, ${size} bytes, ${window} under way: median (min to max)\n`,
-  )
-  table('datagrams per CPU-second', datagramsPerCpuSecond, (figure) => Math.round(figure).toLocaleString('en'))
-  table('ratio, round by round', ratios, (figure) => figure.toFixed(2))
-  table('decodeUdpDatagram, ns', decodeNanoseconds, (figure) => figure.toFixed(0))
-}
-
-/** @param {string} title @param {Record<string, Summary>} rows @param {(figure: number) => string} written */
-function table(title, rows, written) {
-  console.log(title)
-  for (const [name, { median, min, max }] of Object.entries(rows)) {
-    console.log(`  ${name.padEnd(28)} ${written(median).padStart(9)}  (${written(min)} to ${written(max)})`)
+  console.log(`${rounds} rounds of ${seconds} s, ${size} bytes, ${window} under way: median (least to most)`)
+  for (const [title, figures] of /** @type {const} */ ([
+    ['datagrams per CPU-second', datagramsPerCpuSecond],
+    ['ratio, round by round: more than 1 is better', ratios],
+    ['decodeUdpDatagram, ns', decodeNanoseconds],
+  ])) {
+    const rows = Object.entries(figures).map(([name, figure]) => [name, writtenSummary(figure)])
+    printTable(title, ['', 'median (least to most)'], rows)
   }
-  console.log()
 }
 
 // Last: classes are not there before.

@@ -14,13 +14,13 @@ const BENCHES = {
     what: 'bulk, handshakes, round trips and memory, beside a bare relay and two other servers',
     args: ['bench/relay.mjs'],
     draws: true,
-    minutes: 9,
+    minutes: 8,
   },
   scale: {
     what: 'the same cost with 100 to 5,000 tunnels, and with 1 to 256 streams',
     args: ['bench/relay.mjs', '--scale'],
     draws: true,
-    minutes: 13,
+    minutes: 11,
   },
   codec: {
     what: 'every message and whole handshakes: time and memory',
@@ -57,7 +57,15 @@ else if (unknown.length > 0) {
 function benchAll() {
   if (!existsSync(`${root}bench/packages/node_modules`)) {
     console.log('== installing, into bench/packages alone: two servers to compare with, and mitata')
-    const install = ['ci', '--prefix', 'bench/packages', '--ignore-scripts', '--no-audit', '--no-fund']
+    const install = [
+      'install',
+      '--prefix',
+      'bench/packages',
+      '--ignore-scripts',
+      '--no-package-lock',
+      '--no-audit',
+      '--no-fund',
+    ]
     if (run('npm', install) !== 0) console.error('without them: the benches leave out what is missing, and say so')
   }
   const minutes = names.reduce((sum, name) => sum + (BENCHES[name]?.minutes ?? 0), 0)

@@ -61,7 +61,7 @@ describe('benches', () => {
       const { code, stdout, stderr } = await bench('bench/relay.mjs', ...SHORT, ...options, ...files)
       expect(stderr).toContain('left out: socksv5, which needs the npm package socksv5')
       expect(stderr).toContain('left out: pondwader, which needs the npm package @pondwader/socks5-server')
-      expect(stderr).toContain('to have them: npm ci --prefix bench/packages')
+      expect(stderr).toContain('to have them: npm install --prefix bench/packages')
       expect({ code, failed: stderr.match(/FAILED.*/g) }).toEqual({ code: 0, failed: null })
       expect(stdout).toContain('tubesock beside others')
       const { figures, node } = JSON.parse(saved('relay.json'))
