@@ -1,12 +1,13 @@
 import { Agent, type AgentOptions, type RequestOptions } from 'node:https'
-import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type ConnectionOptions, TLSSocket } from 'node:tls'
+import { TLSSocket } from 'node:tls'
 import { guard } from '../stream/handover.js'
 import type { SocksClient } from './client.js'
 import { callingScheme } from './http-caller.js'
 import { bareHost, clientFor, nodeOptions, serverName, type TunnelOptions, targetOf } from './http-options.js'
+import { splitName, type TlsRequestOptions } from './pool-name.js'
 import type { ProxyLike } from './proxy-url.js'
+import { guardIdentity } from './tls-options.js'
 import { TunnelSocket } from './tunnel-socket.js'
 
 /** Options of Node's own `https.Agent`, those of `tls.connect` for the target among them, less what a proxy cannot do. */
@@ -14,9 +15,6 @@ export type SocksAgentOptions = Omit<
   AgentOptions,
   'host' | 'port' | 'path' | 'socketPath' | 'socket' | 'lookup' | 'localAddress'
 >
-
-/** What Node's type of a request leaves out. */
-type ContextOptions = Pick<ConnectionOptions, 'ALPNProtocols' | 'secureContext'>
 
 /** Each agent's pool begins with a number of its own: keys of `agent.sockets` are printed, so no credentials are in them. */
 let agents = 0
@@ -60,12 +58,10 @@ export class SocksAgent extends Agent {
   }
 
   /** The key of a pool: this agent, which has one proxy and one set of credentials; the origin; all that TLS is told. */
-  override getName(options: RequestOptions & ContextOptions = {}): string {
-    const { checkServerIdentity, ALPNProtocols, secureContext } = options
+  override getName(options: TlsRequestOptions = {}): string {
     const scheme = isSecure(options) ? 'https' : 'http'
-    // Node leaves these out: a request that checks the certificate would be sent where nobody did.
-    const others = [numberOf(checkServerIdentity), numberOf(secureContext), JSON.stringify(ALPNProtocols)]
-    return `${this.#name}:${scheme}:${super.getName(options)}:${others.join(':')}`
+    const { plain, rest } = splitName(options)
+    return `${this.#name}:${scheme}:${super.getName(plain)}:${rest}`
   }
 
   /**
@@ -96,22 +92,23 @@ export class SocksAgent extends Agent {
     } catch (error) {
       tunnel.destroy()
       if (callback === undefined) throw error
-      // With an error there is no stream, which Node's type does not say.
-      process.nextTick(callback as (error: unknown) => void, error)
-      return undefined
+      // Told of an error, Node would not go on to the requests that wait for their turn; of a stream that closes it does.
+      return new TunnelSocket(() => Promise.reject(error))
     }
   }
 
-  async #open(options: RequestOptions, signal: AbortSignal): Promise<Socket> {
+  async #open(options: RequestOptions, signal: AbortSignal): Promise<Duplex> {
     const target = targetOf(options, isSecure(options) ? 443 : 80)
     return (await this.#client.connect({ ...target, signal })).socket
   }
 
   #secure(options: RequestOptions, tunnel: TunnelSocket): TLSSocket {
-    const host = bareHost(options.host || 'localhost')
+    // A host that is no text is told of by the tunnel.
+    const host = bareHost(String(options.host || 'localhost'))
     // Node sets the name for its own requests, by their Host header.
     const { servername = serverName(host) } = options
-    const socket = super.createConnection({ ...options, host, servername, socket: tunnel } as RequestOptions) // of tls.connect
+    const tls = { ...guardIdentity(options), host, servername, socket: tunnel }
+    const socket = super.createConnection(tls as RequestOptions) // of tls.connect
     if (!(socket instanceof TLSSocket)) throw new TypeError('https.Agent made something else than a TLSSocket')
     guard(socket)
     standIn(tunnel, socket)
@@ -135,15 +132,4 @@ function standIn(tunnel: TunnelSocket, socket: TLSSocket): void {
 /** `https.request` alone names a default agent of its own. */
 function isSecure({ _defaultAgent, protocol }: RequestOptions): boolean {
   return _defaultAgent !== undefined || protocol === 'https:'
-}
-
-const numbers = new WeakMap<object, number>()
-let lastNumber = 0
-
-/** A number that stands for one object or function and no other. */
-function numberOf(value: object | undefined): number | undefined {
-  if (value === undefined) return undefined
-  const number = numbers.get(value) ?? ++lastNumber
-  numbers.set(value, number)
-  return number
 }

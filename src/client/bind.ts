@@ -8,7 +8,7 @@ import { reset } from '../stream/reset.js'
 import type { Chain, Way } from './chain.js'
 import { awaitSecondReply } from './handshake.js'
 import { remoteHost } from './near.js'
-import { Operation } from './operation.js'
+import { Operation, type OperationOptions } from './operation.js'
 
 /** Whom to wait for. */
 export interface BindRequestOptions {
@@ -43,6 +43,8 @@ export class BoundListener {
   readonly address: Address
   readonly #way: Way
   #isTaken = false
+  #isWaiting = false
+  #isClosed = false
 
   /** Use `SocksClient.bind`. */
   constructor(way: Way) {
@@ -60,6 +62,19 @@ export class BoundListener {
     const { signal, timeoutMs = 0 } = checked(options)
     if (this.#isTaken) throw new SocksError('ERR_SOCKS_ILLEGAL_MESSAGE', 'a listener of BIND is for one peer')
     this.#isTaken = true
+    this.#isWaiting = true
+    try {
+      return await this.#wait({ signal, timeoutMs })
+    } catch (error) {
+      // An abort that came before the call is one, too.
+      reset(this.#way.socket)
+      throw this.#isClosed ? new SocksError('ERR_SOCKS_CONNECTION_CLOSED', 'the listener was closed') : error
+    } finally {
+      this.#isWaiting = false
+    }
+  }
+
+  async #wait({ signal, timeoutMs }: OperationOptions): Promise<Accepted> {
     const { socket, session } = this.#way
     const operation = new Operation({ signal, timeoutMs }, () => {
       return new SocksError('ERR_SOCKS_TIMEOUT', `no peer connected within ${timeoutMs} ms`)
@@ -68,18 +83,19 @@ export class BoundListener {
     try {
       const { bound } = await operation.race(awaitSecondReply(socket, session))
       return { socket, peer: bound }
-    } catch (error) {
-      operation.destroy()
-      throw operation.failure?.reason ?? error
     } finally {
       operation.finish()
     }
   }
 
-  /** Gives up: the proxy stops listening. Harmless the second time; after `accept` the stream is the caller's. */
+  /**
+   * Gives up: the proxy stops listening, and an `accept` that waits rejects with `ERR_SOCKS_CONNECTION_CLOSED`. Harmless the
+   * second time; once there is a peer the stream is the caller's.
+   */
   close(): void {
-    if (this.#isTaken) return
+    if (this.#isTaken && !this.#isWaiting) return
     this.#isTaken = true
+    this.#isClosed = true
     // A FIN might be taken for a half-close.
     reset(this.#way.socket)
   }

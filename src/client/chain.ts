@@ -142,8 +142,8 @@ export class Chain {
       const { hop, proxy: label, target } = journey.place
       journey.stage = 'done'
       const told: unknown = this.#options.onHop?.({ hop, proxy: label, target, bound })
-      // An async function in its place may reject.
-      if (told instanceof Promise) await operation.race(told)
+      // An async function in its place may reject, and its promise may be of another realm.
+      if (typeof told === 'object' && told !== null) await operation.race(Promise.resolve(told))
       if (!journey.next()) return { socket, bound, session }
     }
   }

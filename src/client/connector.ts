@@ -13,6 +13,7 @@ import {
   targetOf,
 } from './http-options.js'
 import type { ProxyLike } from './proxy-url.js'
+import { guardIdentity } from './tls-options.js'
 import { opened } from './transport.js'
 
 /** What undici asks a connector for. */
@@ -107,7 +108,12 @@ async function secure(
     socket?.destroy()
   })
   try {
-    socket = connectTls({ ALPNProtocols: ['http/1.1'], ...options, host: bareHost(host), socket: tunnel })
+    socket = connectTls({
+      ALPNProtocols: ['http/1.1'],
+      ...guardIdentity(options),
+      host: bareHost(host),
+      socket: tunnel,
+    })
     guard(socket)
     await opened(socket, 'secureConnect')
     return alive(socket)

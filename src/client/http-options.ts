@@ -44,8 +44,8 @@ export function nodeOptions<Options extends object>(
 ): Options {
   if (typeof options !== 'object' || options === null) throw invalidArgument('options must be an object')
   for (const [key, value] of Object.entries(options)) {
-    const advice = belongs[key] ?? BELONGS[key]
-    if (advice !== undefined && value !== undefined) throw invalidArgument(`option ${key}: ${advice}`)
+    const table = [belongs, BELONGS].find((advices) => Object.hasOwn(advices, key))
+    if (table !== undefined && value !== undefined) throw invalidArgument(`option ${key}: ${table[key]}`)
   }
   return { ...options }
 }

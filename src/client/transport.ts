@@ -4,6 +4,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { guard } from '../stream/handover.js'
 import { guardLookup } from './lookup.js'
 import type { Upstream } from './proxy-url.js'
+import { guardIdentity } from './tls-options.js'
 
 /** How the first proxy is dialed. */
 export interface TransportOptions {
@@ -36,7 +37,7 @@ export function openTls(stream: Duplex, proxy: Upstream): TLSSocket {
   const host = proxy.address?.host ?? 'localhost'
   // RFC 6066 section 3: no server name for an IP literal.
   const servername = isIP(host) === 0 ? { servername: host } : {}
-  const socket = connectTls({ host, ...servername, ...proxy.tlsOptions(), socket: stream })
+  const socket = connectTls({ host, ...servername, ...guardIdentity(proxy.tlsOptions() ?? {}), socket: stream })
   socket.allowHalfOpen = true
   guard(socket)
   return socket

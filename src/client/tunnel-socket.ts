@@ -1,4 +1,4 @@
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, Socket } from 'node:net'
 import { Duplex, type DuplexOptions } from 'node:stream'
 import { outOfRange } from '../codec/arguments.js'
 import { SocksError } from '../codec/errors.js'
@@ -23,15 +23,16 @@ export class TunnelSocket extends Duplex {
   /** Milliseconds of `setTimeout`, if it was called. */
   timeout: number | undefined
   readonly #abort = new AbortController()
-  #socket: Socket | undefined
+  /** A socket, unless a method of authentication has put a stream of another kind around it. */
+  #socket: Duplex | undefined
   /** Settings made before there was a socket to make them on. */
   #settings: ((socket: Socket) => unknown)[] = []
   /** The write that waits, for the tunnel to be open or for the socket to drain; a stream has one at a time. */
-  #stalled: { readonly done: WriteDone; readonly begin?: (socket: Socket) => void } | undefined
+  #stalled: { readonly done: WriteDone; readonly begin?: (socket: Duplex) => void } | undefined
   #timer: NodeJS.Timeout | undefined
 
   /** Calls `open` at once. Its signal is aborted by `destroy()`; what it rejects with is the stream's error. */
-  constructor(open: (signal: AbortSignal) => Promise<Socket>, options: Pick<DuplexOptions, 'allowHalfOpen'> = {}) {
+  constructor(open: (signal: AbortSignal) => Promise<Duplex>, options: Pick<DuplexOptions, 'allowHalfOpen'> = {}) {
     super({ allowHalfOpen: false, ...options })
     guard(this)
     // In a turn of its own, so that a listener that throws is an uncaught exception, as on any socket.
@@ -53,42 +54,42 @@ export class TunnelSocket extends Duplex {
 
   /** Address of the first proxy, whose connection it is; the target's is not known. */
   get remoteAddress(): string | undefined {
-    return this.#socket?.remoteAddress
+    return this.#net?.remoteAddress
   }
 
   get remotePort(): number | undefined {
-    return this.#socket?.remotePort
+    return this.#net?.remotePort
   }
 
   get remoteFamily(): string | undefined {
-    return this.#socket?.remoteFamily
+    return this.#net?.remoteFamily
   }
 
   get localAddress(): string | undefined {
-    return this.#socket?.localAddress
+    return this.#net?.localAddress
   }
 
   get localPort(): number | undefined {
-    return this.#socket?.localPort
+    return this.#net?.localPort
   }
 
   get localFamily(): string | undefined {
-    return this.#socket?.localFamily
+    return this.#net?.localFamily
   }
 
   /** Bytes from the proxy, its replies included. */
   get bytesRead(): number {
-    return this.#socket?.bytesRead ?? 0
+    return this.#net?.bytesRead ?? 0
   }
 
   /** Bytes to the proxy, our requests included. */
   get bytesWritten(): number {
-    return this.#socket?.bytesWritten ?? 0
+    return this.#net?.bytesWritten ?? 0
   }
 
   /** The local end, as of a `net.Socket`. */
   address(): AddressInfo | object {
-    return this.#socket?.address() ?? {}
+    return this.#net?.address() ?? {}
   }
 
   setKeepAlive(enable?: boolean, initialDelayMs?: number): this {
@@ -170,14 +171,14 @@ export class TunnelSocket extends Duplex {
     done(error)
   }
 
-  #attach(socket: Socket): void {
+  #attach(socket: Duplex): void {
     if (this.destroyed || socket.destroyed) {
       socket.destroy()
       this.destroy(socket.errored ?? closed())
       return
     }
     this.#socket = socket
-    for (const make of this.#settings.splice(0)) make(socket)
+    for (const make of this.#settings.splice(0)) this.#set(make)
     socket.on('data', (chunk: Uint8Array) => {
       this.#timer?.refresh()
       if (!this.push(chunk)) socket.pause()
@@ -199,18 +200,23 @@ export class TunnelSocket extends Duplex {
   }
 
   #set(make: (socket: Socket) => unknown): this {
-    if (this.#socket !== undefined) make(this.#socket)
-    else this.#settings.push(make)
+    if (this.#socket === undefined) this.#settings.push(make)
+    else if (this.#net !== undefined) make(this.#net)
     return this
   }
 
-  #whenOpen(done: WriteDone, begin: (socket: Socket) => void): void {
+  /** What has addresses and a handle to make settings on. */
+  get #net(): Socket | undefined {
+    return this.#socket instanceof Socket ? this.#socket : undefined
+  }
+
+  #whenOpen(done: WriteDone, begin: (socket: Duplex) => void): void {
     this.#timer?.refresh()
     if (this.#socket === undefined) this.#stalled = { done, begin }
     else begin(this.#socket)
   }
 
-  #whenDrained(socket: Socket, done: WriteDone): void {
+  #whenDrained(socket: Duplex, done: WriteDone): void {
     // Not writable after a write that failed at once: an event is to tell.
     if (socket.writableNeedDrain || !socket.writable) this.#stalled = { done }
     else done()

@@ -59,12 +59,11 @@ export class OwnedChannel implements AuthChannel {
   }
 
   read(): Promise<Uint8Array | undefined> {
-    return this.#alone(() => this.#take())
+    return forgettable(this.#alone(() => this.#take()))
   }
 
-  async readExactly(length: number): Promise<Uint8Array> {
-    if (!Number.isSafeInteger(length) || length < 0) throw outOfRange('length must be an integer of at least 0')
-    return this.#alone(() => this.#takeExactly(length))
+  readExactly(length: number): Promise<Uint8Array> {
+    return forgettable(this.#alone(() => this.#takeExactly(length)))
   }
 
   unread(bytes: Uint8Array): void {
@@ -121,6 +120,7 @@ export class OwnedChannel implements AuthChannel {
   }
 
   async #takeExactly(length: number): Promise<Uint8Array> {
+    if (!Number.isSafeInteger(length) || length < 0) throw outOfRange('length must be an integer of at least 0')
     const message = new Inbox(Number.POSITIVE_INFINITY)
     for (let chunks = 1; message.length < length; chunks++) {
       const chunk = await this.#take()
@@ -162,4 +162,10 @@ export class OwnedChannel implements AuthChannel {
     const waiting = this.#source.read()
     if (waiting !== undefined) this.#source.unread(waiting.subarray(used))
   }
+}
+
+/** A method may begin to read before it waits for that: a peer that leaves meanwhile must not end the process. */
+function forgettable<T>(step: Promise<T>): Promise<T> {
+  step.catch(() => {})
+  return step
 }

@@ -28,7 +28,9 @@ export function decodeGreeting(bytes: Uint8Array, offset = 0): Decoded<Greeting>
   if (count === undefined) return undefined
   const end = offset + 2 + count
   if (bytes.length < end) return undefined
-  return { value: { methods: Array.from(bytes.subarray(offset + 2, end)) }, bytesRead: 2 + count }
+  const methods: number[] = []
+  for (let index = offset + 2; index < end; index++) methods.push(bytes[index] ?? 0)
+  return { value: { methods }, bytesRead: 2 + count }
 }
 
 /** `05 METHOD`. @throws RangeError for a method that is no byte. */

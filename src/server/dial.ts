@@ -1,4 +1,4 @@
-import { connect, type LookupFunction, Socket as NetSocket, type Socket, type TcpNetConnectOpts } from 'node:net'
+import { type LookupFunction, Socket, type SocketConstructorOpts } from 'node:net'
 import { Duplex } from 'node:stream'
 import { type Address, encodeAddress, parseDestination, ReplyCode, UNSPECIFIED_ADDRESS } from '../codec/index.js'
 import { isByteStream } from '../stream/byte-stream.js'
@@ -54,6 +54,14 @@ async function dialFrom(localAddress: string, candidates: readonly Candidate[], 
   throw Object.assign(new Error('the target has no address of the family of localAddress'), { code: 'EHOSTUNREACH' })
 }
 
+// No prototype: with one Node 20 takes 7 microseconds to copy the options, more than for all the rest of a socket.
+const HALF_OPEN = Object.freeze({ __proto__: null, allowHalfOpen: true })
+
+function withReader({ onread }: ReusedReader): SocketConstructorOpts {
+  const options = { __proto__: null, allowHalfOpen: true, onread }
+  return options
+}
+
 /** `several`: a name and its look-up, where Node is to race what it finds. */
 function dialOne(
   { host, port }: Candidate,
@@ -61,19 +69,17 @@ function dialOne(
   several: { readonly host: string; readonly lookup: LookupFunction } | undefined,
 ): Promise<Socket> {
   reader?.use()
-  // `as`: Node takes `undefined` for what is left out.
-  const options = {
+  const socket = reader === undefined ? new Socket(HALF_OPEN) : new Socket(withReader(reader))
+  socket.setNoDelay(true)
+  socket.setKeepAlive(true)
+  socket.connect({
     host: several?.host ?? host,
     port,
-    localAddress,
-    lookup: several?.lookup,
     autoSelectFamily: several !== undefined,
-    noDelay: true,
-    keepAlive: true,
-    allowHalfOpen: true,
-    onread: reader?.onread,
-  } as TcpNetConnectOpts
-  return whenConnected(connect(options), cancellation)
+    ...(localAddress !== undefined && { localAddress }),
+    ...(several && { lookup: several.lookup }),
+  })
+  return whenConnected(socket, cancellation)
 }
 
 /**
@@ -129,12 +135,12 @@ export function boundOf(stream: Duplex, told?: { readonly host: string; readonly
 }
 
 function localEnd(stream: Duplex): { host?: string | undefined; port?: number | undefined } {
-  return stream instanceof NetSocket ? { host: stream.localAddress, port: stream.localPort } : {}
+  return stream instanceof Socket ? { host: stream.localAddress, port: stream.localPort } : {}
 }
 
 /** Which event says that a socket is ready; `undefined` when it is, or is no socket. */
 function pendingEvent(stream: Duplex): 'connect' | 'secureConnect' | undefined {
-  if (!(stream instanceof NetSocket)) return undefined
+  if (!(stream instanceof Socket)) return undefined
   // TLSSocket tells this in a property that its type does not name.
   if (Reflect.get(stream, 'secureConnecting') === true) return 'secureConnect'
   return stream.connecting ? 'connect' : undefined

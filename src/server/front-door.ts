@@ -122,7 +122,7 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
       bytesDown += session.bytesDown
     }
     return {
-      connections: this.#limits.connections.size,
+      connections: this.#limits.size,
       handshakes: this.#limits.handshakes,
       listening: this.#monitor.at('listening'),
       associations: this.#monitor.at('association'),
@@ -177,7 +177,7 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
     const oldest = this.#limits.oldestHandshake
     if (oldest === undefined) return
     this.#limits.finishHandshake(oldest)
-    oldest.destroy('limit', exceeded('maxHandshakes'))
+    oldest.connection.destroy('limit', exceeded('maxHandshakes'))
   }
 
   async #close(graceMs: number): Promise<void> {
@@ -191,7 +191,7 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
     const grace = new Deadline(graceMs, () => this.#destroyAll())
     // A stream of the application's own may never say that it is destroyed.
     const patience = new Deadline(Math.min(graceMs + DESTROY_MS, 0x7fff_ffff), () => this.#onIdle?.())
-    if (this.#limits.connections.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
+    if (this.#limits.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
     grace.clear()
     patience.clear()
   }

@@ -52,7 +52,7 @@ export class Judge {
   judge(candidates: readonly Candidate[], request: OutboundRequest): Admission {
     const admission = this.judgeAddresses(candidates, request)
     const foreign = admission.candidates.filter(({ host, port }) => !this.#own.has(host, port))
-    if (foreign.length > 0) return { ...admission, candidates: foreign }
+    if (foreign.length > 0) return { candidates: foreign, rule: admission.rule }
     throw new SocksError('ERR_SOCKS_LOOP', 'the target is this proxy itself', {
       replyCode: ReplyCode.notAllowed,
       target: formatDestination(request),

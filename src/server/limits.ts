@@ -1,5 +1,6 @@
 import { outOfRange } from '../codec/arguments.js'
 import { SocksError } from '../codec/index.js'
+import { type Entry, Roster } from './roster.js'
 import { Tally } from './tally.js'
 
 /** How much a front door takes on. */
@@ -15,14 +16,25 @@ export interface LimitOptions {
   readonly maxHandshakes?: number | undefined
 }
 
+/** A connection as it is counted. */
+export class Ticket<T> {
+  readonly connection: T
+  /** @internal */ readonly place: Entry<T>
+  /** @internal Until it has come to a whole request. */ handshake: Entry<Ticket<T>> | undefined
+  /** @internal Whose it is, where that is counted. */ clientAddress: string | undefined
+
+  constructor(connection: T, place: Entry<T>) {
+    this.connection = connection
+    this.place = place
+  }
+}
+
 /** Counts the connections of a front door. `T` is one of them. */
 export class Limits<T> {
   readonly #options: LimitOptions
-  readonly #connections = new Set<T>()
-  // In the order in which they came.
-  readonly #handshakes = new Set<T>()
+  readonly #connections = new Roster<T>()
+  readonly #handshakes = new Roster<Ticket<T>>()
   readonly #perClient = new Tally<string>()
-  readonly #counted = new Map<T, string>()
 
   /** @throws RangeError for a limit that is no positive integer. */
   constructor(options: LimitOptions) {
@@ -35,8 +47,14 @@ export class Limits<T> {
     this.#options = options
   }
 
-  get connections(): ReadonlySet<T> {
-    return this.#connections
+  /** How many connections there are. */
+  get size(): number {
+    return this.#connections.size
+  }
+
+  /** All connections, as they are now. */
+  get connections(): readonly T[] {
+    return this.#connections.values()
   }
 
   /** Unfinished handshakes. */
@@ -45,18 +63,21 @@ export class Limits<T> {
   }
 
   /** The unfinished handshake that has waited longest. */
-  get oldestHandshake(): T | undefined {
-    const [oldest] = this.#handshakes
-    return oldest
+  get oldestHandshake(): Ticket<T> | undefined {
+    return this.#handshakes.first
   }
 
-  /** Adds a connection. Returns the limit that it exceeds, if it does; it is counted all the same until it is removed. */
-  add(connection: T): SocksError | undefined {
+  /** Counts a connection, until it is removed. */
+  add(connection: T): Ticket<T> {
+    const ticket = new Ticket(connection, this.#connections.add(connection))
+    ticket.handshake = this.#handshakes.add(ticket)
+    return ticket
+  }
+
+  /** Whether there is one connection too many. */
+  get hasTooManyConnections(): boolean {
     const { maxConnections = Number.POSITIVE_INFINITY } = this.#options
-    this.#connections.add(connection)
-    if (this.#connections.size > maxConnections) return exceeded('maxConnections')
-    this.#handshakes.add(connection)
-    return undefined
+    return this.#connections.size > maxConnections
   }
 
   /** Whether there is one unfinished handshake too many. */
@@ -66,28 +87,29 @@ export class Limits<T> {
   }
 
   /** Says which client a connection is of. Returns the limit that it exceeds, if it does. */
-  identify(connection: T, clientAddress: string | undefined): SocksError | undefined {
+  identify(ticket: Ticket<T>, clientAddress: string | undefined): SocksError | undefined {
     const { maxConnectionsPerClient } = this.#options
     if (maxConnectionsPerClient === undefined || clientAddress === undefined) return undefined
-    this.#counted.set(connection, clientAddress)
+    ticket.clientAddress = clientAddress
     return this.#perClient.add(clientAddress) > maxConnectionsPerClient
       ? exceeded('maxConnectionsPerClient')
       : undefined
   }
 
   /** The connection has come to a whole request. */
-  finishHandshake(connection: T): void {
-    this.#handshakes.delete(connection)
+  finishHandshake(ticket: Ticket<T>): void {
+    if (ticket.handshake === undefined) return
+    this.#handshakes.remove(ticket.handshake)
+    ticket.handshake = undefined
   }
 
   /** The connection is over; harmless the second time. */
-  remove(connection: T): void {
-    this.#connections.delete(connection)
-    this.#handshakes.delete(connection)
-    const clientAddress = this.#counted.get(connection)
-    if (clientAddress === undefined) return
-    this.#counted.delete(connection)
-    this.#perClient.remove(clientAddress)
+  remove(ticket: Ticket<T>): void {
+    this.finishHandshake(ticket)
+    this.#connections.remove(ticket.place)
+    if (ticket.clientAddress === undefined) return
+    this.#perClient.remove(ticket.clientAddress)
+    ticket.clientAddress = undefined
   }
 }
 

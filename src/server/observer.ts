@@ -9,7 +9,7 @@ import {
   type Observer,
   type RequestInfo,
 } from './events.js'
-import type { Limits } from './limits.js'
+import { exceeded, type Limits, type Ticket } from './limits.js'
 import type { Monitor, Stage } from './monitor.js'
 import type { ServerSideSession } from './session.js'
 
@@ -27,7 +27,7 @@ export class ConnectionObserver implements Observer {
   readonly #limits: Limits<ClientConnection>
   readonly #session: ServerSideSession
   readonly #onEmpty: () => void
-  #connection: ClientConnection | undefined
+  #ticket: Ticket<ClientConnection> | undefined
   #isTold = false
   #isEstablished = false
   #stage: Stage | undefined
@@ -44,20 +44,20 @@ export class ConnectionObserver implements Observer {
 
   /** Counts the connection that is observed. Returns the limit that it exceeds, if it does. */
   attach(connection: ClientConnection): SocksError | undefined {
-    this.#connection = connection
-    return this.#limits.add(connection)
+    this.#ticket = this.#limits.add(connection)
+    return this.#limits.hasTooManyConnections ? exceeded('maxConnections') : undefined
   }
 
   identified(): SocksError | undefined {
     this.#tellSession()
-    if (this.#connection === undefined) return undefined
-    const limit = this.#limits.identify(this.#connection, this.#session.clientAddress)
+    if (this.#ticket === undefined) return undefined
+    const limit = this.#limits.identify(this.#ticket, this.#session.clientAddress)
     if (limit !== undefined) this.denied(limit)
     return limit
   }
 
   requested(): void {
-    if (this.#connection !== undefined) this.#limits.finishHandshake(this.#connection)
+    if (this.#ticket !== undefined) this.#limits.finishHandshake(this.#ticket)
     this.#moveTo('request')
   }
 
@@ -93,7 +93,7 @@ export class ConnectionObserver implements Observer {
 
   closed(reason: CloseReason, error: Error | undefined): void {
     const { bytesUp, bytesDown } = this.#session
-    if (this.#connection !== undefined) this.#limits.remove(this.#connection)
+    if (this.#ticket !== undefined) this.#limits.remove(this.#ticket)
     this.#tellSession()
     if (reason !== 'fallback' && !this.#isEstablished) this.#monitor.failed++
     this.#moveTo(undefined)
@@ -114,7 +114,7 @@ export class ConnectionObserver implements Observer {
         error,
       })
     }
-    if (this.#limits.connections.size === 0) this.#onEmpty()
+    if (this.#limits.size === 0) this.#onEmpty()
   }
 
   /** Once, and before anything else is told of the session. */

@@ -28,7 +28,7 @@ import type { Association } from './udp.js'
 /** Drives one ServerSession over one stream, from the greeting to the end of the tunnel. */
 export class SocksConnection extends ClientConnection {
   readonly #settings: ServerSettings
-  readonly #protocol: ServerSession
+  #protocol: ServerSession
   #method: AuthMethod | undefined
   #channel: ServerSideChannel | undefined
   #sawEnd = false
@@ -288,12 +288,17 @@ export class SocksConnection extends ClientConnection {
     // One write for the whole reply, before any byte of the target: clients read the first segment as a whole.
     this.#reply(isHidden ? UNSPECIFIED_ADDRESS : bound)
     this.open(stream, established, reader)
+    // It is memory that a tunnel has no use for.
+    this.#protocol = SPENT
   }
 
   #reply(bound: Address): void {
     this.stream.write(this.#protocol.send({ type: 'reply', code: ReplyCode.succeeded, bound }))
   }
 }
+
+/** What a connection has that says nothing of its own any more. */
+const SPENT = new ServerSession()
 
 function channelOver(): SocksError {
   return new SocksError('ERR_SOCKS_ILLEGAL_MESSAGE', 'the authentication is over')

@@ -2,7 +2,7 @@ import type { OnReadOpts, Socket } from 'node:net'
 import { BufferPool } from './buffer-pool.js'
 
 // Room for a short answer and for what keeps a quiet tunnel alive. More is memory of every idle tunnel.
-const SMALL = 1_024
+const SMALL = 512
 // What Node itself would take for each read; kept only as long as reads fill it.
 const MEDIUM = 16_384
 // In one read as much as a receive buffer commonly holds: fewer calls of everything. 512 KiB were no faster.
@@ -12,8 +12,11 @@ const POOL = new BufferPool(LARGE, 128, 16)
 // So many reads in a row that would have fitted a small buffer, or nearly, and the large one is given back.
 const PATIENCE = 32
 
-/** Takes what was read. Must have handed all of it on when it returns `'done'`. */
-export type Deliver = (chunk: Uint8Array) => Delivery
+/** Takes what was read. */
+export interface Receiver {
+  /** Must have handed all of it on when it returns `'done'`. */
+  onRead(chunk: Uint8Array): Delivery
+}
 
 /**
  * What has become of a chunk. `done`: the system has all of it, and its memory may be written to again. `kept`: somebody
@@ -32,9 +35,9 @@ export type Delivery = 'done' | 'kept' | 'full'
 export class ReusedReader {
   /** For `net.connect`. */
   readonly onread: OnReadOpts
-  #buffer: Uint8Array = new Uint8Array(SMALL)
+  #buffer: Uint8Array = smallBuffer()
   #socket: Socket | undefined
-  #deliver: Deliver | undefined
+  #receiver: Receiver | undefined
   // Read before anybody wanted it.
   #early: Uint8Array | undefined
   #smallReads = 0
@@ -60,14 +63,14 @@ export class ReusedReader {
   }
 
   /** Begins to deliver what the socket reads, which was made with `onread`. What is here already comes in this call. */
-  start(socket: Socket, deliver: Deliver): void {
+  start(socket: Socket, receiver: Receiver): void {
     this.#socket = socket
-    this.#deliver = deliver
+    this.#receiver = receiver
     const early = this.#early
     if (early === undefined) return
     this.#early = undefined
     // A copy, so that it does not matter what becomes of it.
-    if (deliver(early) !== 'full') socket.resume()
+    if (receiver.onRead(early) !== 'full') socket.resume()
   }
 
   /** Goes on after `'full'`. */
@@ -77,7 +80,7 @@ export class ReusedReader {
 
   /** The socket is destroyed. `isFree`: nobody refers to what was read last. */
   stop(isFree: boolean): void {
-    this.#deliver = undefined
+    this.#receiver = undefined
     if (this.#buffer.length === LARGE) {
       if (isFree) POOL.giveBack(this.#buffer)
       else POOL.writeOff()
@@ -88,14 +91,14 @@ export class ReusedReader {
   #onRead(length: number): boolean {
     const buffer = this.#buffer
     const chunk = length === buffer.length ? buffer : buffer.subarray(0, length)
-    const deliver = this.#deliver
-    if (deliver === undefined) {
+    const receiver = this.#receiver
+    if (receiver === undefined) {
       this.#early = chunk.slice()
       return false
     }
-    const delivery = deliver(chunk)
+    const delivery = receiver.onRead(chunk)
     // It may have ended the relay.
-    if (this.#deliver === undefined) return true
+    if (this.#receiver === undefined) return true
     if (delivery !== 'done' && buffer.length === LARGE) POOL.writeOff()
     this.#choose(length, delivery === 'done')
     return delivery !== 'full'
@@ -110,7 +113,7 @@ export class ReusedReader {
     const large = wanted === LARGE ? POOL.borrow() : undefined
     // None is to be had: medium will do, and may do already.
     if (large === undefined && wanted === LARGE && size === MEDIUM && isFree) return
-    this.#buffer = large ?? new Uint8Array(Math.min(wanted, MEDIUM))
+    this.#buffer = large ?? (wanted === SMALL ? smallBuffer() : new Uint8Array(MEDIUM))
   }
 
   #wantedSize(length: number, size: number): number {
@@ -127,6 +130,11 @@ export class ReusedReader {
     }
     return ++this.#smallReads < PATIENCE ? size : SMALL
   }
+}
+
+/** A piece of the memory that Node's small buffers share: one of its own would be half as much again. */
+function smallBuffer(): Uint8Array {
+  return Buffer.allocUnsafe(SMALL)
 }
 
 const NOTHING: Uint8Array = new Uint8Array(0)

@@ -105,6 +105,34 @@ describe('bind', () => {
     await second
   })
 
+  it('a signal that is aborted before accept closes the listener, too', async () => {
+    const fixture = await startServer(BIND)
+    const listener = await SocksClient.bind({ proxy: `socks5h://127.0.0.1:${fixture.port}` })
+    const closing = fixture.closed()
+    await expect(listener.accept({ signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow('before')
+    await closing
+  })
+
+  it('close ends an accept that waits; after it the stream is the caller’s', async () => {
+    const fixture = await startServer(BIND)
+    const proxy = `socks5h://127.0.0.1:${fixture.port}`
+    const listener = await SocksClient.bind({ proxy })
+    const closing = fixture.closed()
+    const waiting = listener.accept()
+    listener.close()
+    await expect(waiting).rejects.toMatchObject({
+      code: 'ERR_SOCKS_CONNECTION_CLOSED',
+      message: 'the listener was closed',
+    })
+    await closing
+    const second = await SocksClient.bind({ proxy, host: '127.0.0.1' })
+    peerTo(second.address).end('here')
+    const { socket } = await second.accept()
+    second.close()
+    expect(await text(socket)).toBe('here')
+    socket.destroy()
+  })
+
   it('nobody comes, the proxy refuses, the proxy leaves: each rejects in its own way', async () => {
     const impatient = await startServer({ ...BIND, bind: { timeoutMs: 20 } })
     const listener = await SocksClient.bind({ proxy: `socks5h://127.0.0.1:${impatient.port}` })

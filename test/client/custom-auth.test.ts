@@ -206,6 +206,31 @@ describe('the channel', () => {
     expect(stream.destroyed).toBe(true)
   })
 
+  it('C136 a read that nobody waits for yet ends no process, whether the connection or the method is over', async () => {
+    const thinking = deferred<void>()
+    const early: ClientAuthenticator = async (channel) => {
+      const reading = channel.read()
+      await thinking.promise
+      await reading
+    }
+    const { stream, result } = inMethod(early)
+    await laterTurn()
+    stream.destroy(new Error('broken'))
+    await expect(result).rejects.toMatchObject({ code: 'ERR_SOCKS_CONNECTION_CLOSED' })
+    // A rejection that nobody has heard of is told of now.
+    await laterTurn()
+    thinking.resolve()
+    const floating = inMethod(async (channel) => {
+      void channel.readExactly(9)
+      return undefined
+    })
+    await laterTurn()
+    floating.peer.write(SUCCESS)
+    await floating.result
+    await laterTurn()
+    floating.stream.destroy()
+  })
+
   it('C136 a connection that breaks ends a read that waits, and aborts the signal', async () => {
     const broken = new Error('broken')
     const seen = deferred<unknown[]>()

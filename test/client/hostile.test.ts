@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { duplexPair } from 'node:stream'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { SocksClient } from '../../src/client/index.js'
 import { cleanup, startServer } from '../support/servers.js'
@@ -108,5 +109,10 @@ describe('onHop', () => {
 
   it('that is async and rejects ends the connect', async () => {
     await expect(throughHop(() => Promise.reject(new Error('no')))).rejects.toThrow('no')
+  })
+
+  it('that rejects with a promise of another realm does, too', async () => {
+    const foreign = runInNewContext("async () => { throw new Error('foreign') }")
+    await expect(throughHop(foreign)).rejects.toThrow('foreign')
   })
 })
