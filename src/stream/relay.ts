@@ -153,8 +153,8 @@ export class Relay {
 const NOTHING: readonly Uint8Array[] = []
 
 // A stream is the source of one direction and the sink of the other.
-const SOURCE = Symbol('tubesock source')
-const SINK = Symbol('tubesock sink')
+const SOURCE: unique symbol = Symbol('tubesock source')
+const SINK: unique symbol = Symbol('tubesock sink')
 
 interface Joined extends Duplex {
   [SOURCE]?: Direction | undefined
