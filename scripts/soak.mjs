@@ -14,6 +14,8 @@ import { parseArgs } from 'node:util'
 /** @type {Record<string, { readonly file: string, readonly name: string, readonly runs: number, readonly parts?: number }>} */
 const PROGRAMS = {
   codec: { file: 'test/soak/codec.soak.ts', name: 'soakCodec', runs: 100_000 },
+  // A run is a second.
+  relay: { file: 'test/soak/relay.soak.ts', name: 'soakRelay', runs: 600 },
   'udp-relay': { file: 'test/soak/udp-relay.soak.ts', name: 'soakUdpRelay', runs: 1_000_000 },
   'udp-associations': { file: 'test/soak/udp.soak.ts', name: 'soakUdpAssociations', runs: 10_000, parts: 1 },
   'udp-datagrams': { file: 'test/soak/udp.soak.ts', name: 'soakUdpDatagrams', runs: 1_000_000 },

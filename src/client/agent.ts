@@ -5,6 +5,8 @@ import { guard } from '../stream/handover.js'
 import type { SocksClient } from './client.js'
 import { callingScheme } from './http-caller.js'
 import { bareHost, clientFor, nodeOptions, serverName, type TunnelOptions, targetOf } from './http-options.js'
+import { type NetArguments, netArguments } from './net-arguments.js'
+import { AGENT_TUNNEL_HINTS } from './option-hints.js'
 import { splitName, type TlsRequestOptions } from './pool-name.js'
 import type { ProxyLike } from './proxy-url.js'
 import { guardIdentity } from './tls-options.js'
@@ -41,7 +43,7 @@ export class SocksAgent extends Agent {
     agentOptions: SocksAgentOptions = {},
     tunnelOptions: TunnelOptions = {},
   ) {
-    const client = clientFor(proxy, tunnelOptions)
+    const client = clientFor(proxy, tunnelOptions, AGENT_TUNNEL_HINTS)
     const options = nodeOptions(agentOptions)
     // A session that is resumed tells the target who was there before.
     super(tunnelOptions.isolate ? { ...options, maxCachedSessions: 0 } : options)
@@ -68,19 +70,19 @@ export class SocksAgent extends Agent {
    * A stream to `host` and `port` that is there before its tunnel is; it emits `'connect'`. With `protocol: 'https:'` it
    * is a `TLSSocket`, and emits `'secureConnect'`. A failure is its `'error'`. It is no part of the pool.
    *
-   * Node calls this for each new connection, with a callback that is told of options which TLS does not take.
-   * @throws what `tls.connect` throws for its options, where there is no callback.
+   * Node calls this for each new connection, with a callback that is told of options which TLS does not take. A port and a
+   * host may stand before the options, or in their place, as in `net.createConnection`.
+   * @throws what `tls.connect` throws for its options, where there is no callback; TypeError for neither a port nor options.
    */
   override createConnection(options: RequestOptions): Duplex
+  override createConnection(port: number, host?: string, options?: RequestOptions): Duplex
   override createConnection(
     options: RequestOptions,
     callback: ((error: Error | null, stream: Duplex) => void) | undefined,
   ): Duplex | undefined
-  override createConnection(
-    given: RequestOptions,
-    callback?: (error: Error | null, stream: Duplex) => void,
-  ): Duplex | undefined {
-    const options: RequestOptions & { allowHalfOpen?: boolean } = { ...this.options, ...given }
+  override createConnection(...given: NetArguments): Duplex | undefined {
+    const { asked, callback } = netArguments(given)
+    const options: RequestOptions & { allowHalfOpen?: boolean } = { ...this.options, ...asked }
     const { allowHalfOpen = false, timeout = 0 } = options
     const tunnel = new TunnelSocket((signal) => this.#open(options, signal), { allowHalfOpen })
     try {

@@ -3,13 +3,13 @@ import { type LookupFunction, Socket as NetSocket, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Address } from '../codec/address.js'
 import type { ClientSession } from '../codec/client-session.js'
-import { Command, ReplyCode } from '../codec/constants.js'
-import { type Destination, formatDestination } from '../codec/destination.js'
-import { SocksError } from '../codec/errors.js'
+import { Command } from '../codec/constants.js'
+import type { Destination } from '../codec/destination.js'
 import type { Credentials } from '../codec/userpass.js'
-import { explain, type Place, type Stage, timeoutError } from './failure.js'
+import { explain, timeoutError } from './failure.js'
 import { type HandshakeRequest, type Negotiated, negotiate } from './handshake.js'
 import { parseTarget } from './idn.js'
+import { Journey } from './journey.js'
 import { lookupAddress } from './lookup.js'
 import { Operation } from './operation.js'
 import { invalidProxy, type ProxyLike, parseProxy, type Upstream } from './proxy-url.js'
@@ -70,7 +70,7 @@ export class Chain {
       throw invalidProxy("SOCKS4 has no passwords, which 'requireAuth' asks for")
     }
     if (options.isolate && proxies.every((hop) => hop.version === 4 || hop.credentials() !== undefined)) {
-      throw invalidProxy("'isolate' makes up credentials, for which no proxy has a place")
+      throw invalidProxy("'isolate' has nothing to do: every proxy has credentials of its own, or is SOCKS4")
     }
     const canProve = (hop: Upstream) => hop.credentials() !== undefined || hop.auth() !== undefined
     if (options.requireAuth && !options.isolate && !proxies.every(canProve)) {
@@ -160,6 +160,7 @@ export class Chain {
       proxy.resolve === 'local' && target.type === 'domain' && !isLookup(command)
         ? parseTarget(await operation.race(this.#lookUp(target.host, proxy)), target.port)
         : target
+    journey.listenTo(socket)
     const request: HandshakeRequest = {
       destination: isUnspecified(target) ? unspecifiedFor(socket) : destination,
       command,
@@ -180,65 +181,6 @@ export class Chain {
   /** SOCKS4 can be told IPv4 addresses alone. */
   #lookUp(host: string, { version }: Upstream): Promise<string> {
     return lookupAddress(host, this.#options.lookup, version === 4 ? 4 : undefined)
-  }
-}
-
-/** The way through a chain, and how far we have come. */
-class Journey {
-  stage: Stage = 'connect'
-  readonly #proxies: readonly Upstream[]
-  readonly #destination: Destination
-  #hop = 0
-
-  constructor(proxies: readonly Upstream[], destination: Destination) {
-    this.#proxies = proxies
-    this.#destination = destination
-  }
-
-  /** The proxy we stand at. */
-  get proxy(): Upstream {
-    return this.#at(this.#hop)
-  }
-
-  /** What it is to be asked for: the next proxy, or the destination itself. */
-  get target(): Destination {
-    return this.#proxies[this.#hop + 1]?.address ?? this.#destination
-  }
-
-  get place(): Place {
-    const { proxy, target, stage } = this
-    return { hop: this.#hop, hops: this.#proxies.length, proxy: proxy.label, target: formatDestination(target), stage }
-  }
-
-  /** @throws SocksError when a proxy could not be told where to go, before anything is opened. */
-  assertExpressible(): void {
-    for (const [hop, { version, label }] of this.#proxies.entries()) {
-      const target = this.#proxies[hop + 1]?.address ?? this.#destination
-      if (version === 5 || target.type !== 'ipv6') continue
-      throw new SocksError('ERR_SOCKS_ADDRESS_TYPE_NOT_SUPPORTED', `proxy ${label}: SOCKS4 has no IPv6 addresses`, {
-        replyCode: ReplyCode.addressTypeNotSupported,
-        hop,
-        target: formatDestination(target),
-      })
-    }
-  }
-
-  /** Whether the proxy is the one that is asked for the destination itself. */
-  get isAtLast(): boolean {
-    return this.#hop + 1 >= this.#proxies.length
-  }
-
-  /** Goes on to the next proxy; `false` when there is none. */
-  next(): boolean {
-    if (this.isAtLast) return false
-    this.#hop++
-    return true
-  }
-
-  #at(hop: number): Upstream {
-    const proxy = this.#proxies[hop]
-    if (proxy === undefined) throw new TypeError(`no hop ${hop}`)
-    return proxy
   }
 }
 

@@ -10,6 +10,7 @@ import { type BindRequestOptions, type BoundListener, bind } from './bind.js'
 import { Chain, type Connection, type Hop } from './chain.js'
 import { createDialer, type Dialer } from './dialer.js'
 import { parseTarget } from './idn.js'
+import { CLIENT_HINTS, unlessText } from './option-hints.js'
 import type { ProxyLike } from './proxy-url.js'
 import { type UdpAssociateOptions, udpAssociate } from './udp.js'
 
@@ -83,7 +84,7 @@ export class SocksClient {
    * @throws SocksError `ERR_SOCKS_INVALID_PROXY`; TypeError and RangeError for other options. No error quotes a proxy URL.
    */
   constructor(options: SocksClientOptions) {
-    assertOptions(options, CLIENT_KEYS)
+    assertOptions(options, CLIENT_KEYS, CLIENT_HINTS)
     const { proxy, timeoutMs = DEFAULT_TIMEOUT_MS, lookup, localAddress, onHop } = options
     const { requireAuth = false, isolate = false, optimistic = false } = options
     for (const [name, choice] of Object.entries({ isolate, optimistic })) {
@@ -114,7 +115,7 @@ export class SocksClient {
   async connect<Stream extends Duplex = Socket>(
     options: ConnectOptions & { readonly socket?: Stream | undefined },
   ): Promise<Connection<Stream>> {
-    assertOptions(options, CONNECT_KEYS)
+    assertOptions(options, CONNECT_KEYS, CLIENT_HINTS)
     const { host, port, signal, timeoutMs = this.#timeoutMs, socket } = options
     const destination = this.#target(host, port)
     const firstData = copyOf(options.firstData)
@@ -128,7 +129,7 @@ export class SocksClient {
 
   /** As the method of an instance, with the options of both. Whatever is wrong, it rejects. */
   static async bind(options: SocksClientOptions & BindRequestOptions): Promise<BoundListener> {
-    assertOptions(options, [...CLIENT_KEYS, ...BIND_KEYS])
+    assertOptions(options, [...CLIENT_KEYS, ...BIND_KEYS], CLIENT_HINTS)
     const { host, port, signal, ...clientOptions } = options
     return new SocksClient(clientOptions).bind({ host, port, signal })
   }
@@ -139,7 +140,7 @@ export class SocksClient {
    * @throws SocksError (rejects) as {@link connect}.
    */
   async bind(options: BindRequestOptions = {}): Promise<BoundListener> {
-    assertOptions(options, BIND_KEYS)
+    assertOptions(options, BIND_KEYS, CLIENT_HINTS)
     const { host = '0.0.0.0', port = 0, signal, timeoutMs = this.#timeoutMs } = options
     const destination = this.#target(host, port)
     return bind(this.#chain, destination, { signal: checkSignal(signal), timeoutMs: checkTimeout(timeoutMs) })
@@ -172,7 +173,7 @@ export class SocksClient {
 
   /** As the method of an instance, with the options of both. Whatever is wrong, it rejects. */
   static async udpAssociate(options: SocksClientOptions & UdpAssociateOptions): Promise<UdpAssociation> {
-    assertOptions(options, [...CLIENT_KEYS, ...ASSOCIATE_KEYS])
+    assertOptions(options, [...CLIENT_KEYS, ...ASSOCIATE_KEYS], CLIENT_HINTS)
     const { signal, relayAddress, reassemble, maxQueued, ...clientOptions } = options
     return new SocksClient(clientOptions).udpAssociate({ signal, relayAddress, reassemble, maxQueued })
   }
@@ -184,7 +185,7 @@ export class SocksClient {
    * alone; else as {@link connect}.
    */
   async udpAssociate(options: UdpAssociateOptions = {}): Promise<UdpAssociation> {
-    assertOptions(options, ASSOCIATE_KEYS)
+    assertOptions(options, ASSOCIATE_KEYS, CLIENT_HINTS)
     const { timeoutMs = this.#timeoutMs, ...rest } = options
     return udpAssociate(this.#chain, { ...rest, timeoutMs: checkTimeout(timeoutMs), lookup: this.#lookup })
   }
@@ -195,7 +196,7 @@ export class SocksClient {
   }
 
   async #lookUp(command: number, options: LookUpOptions): Promise<Destination> {
-    assertOptions(options, LOOK_UP_KEYS)
+    assertOptions(options, LOOK_UP_KEYS, CLIENT_HINTS)
     const { host, signal, timeoutMs = this.#timeoutMs } = options
     const destination = this.#target(host, 0)
     const request = { destination, signal: checkSignal(signal), timeoutMs: checkTimeout(timeoutMs), socket: undefined }
@@ -208,7 +209,7 @@ export class SocksClient {
 
   #target(host: string, port: number): Destination {
     if (typeof host !== 'string') throw invalidArgument('host must be a string')
-    if (!isPort(port)) throw outOfRange('port must be an integer from 0 to 65535')
+    if (!isPort(port)) throw outOfRange(`port must be an integer from 0 to 65535${unlessText(port)}`)
     return parseTarget(host, port)
   }
 
@@ -218,7 +219,17 @@ export class SocksClient {
   }
 }
 
-const CLIENT_KEYS = ['proxy', 'timeoutMs', 'requireAuth', 'isolate', 'optimistic', 'lookup', 'localAddress', 'onHop']
+/** What may be said beside the proxy. */
+export const TUNNEL_KEYS: readonly string[] = [
+  'timeoutMs',
+  'requireAuth',
+  'isolate',
+  'optimistic',
+  'lookup',
+  'localAddress',
+  'onHop',
+]
+const CLIENT_KEYS = ['proxy', ...TUNNEL_KEYS]
 const ASSOCIATE_KEYS = ['signal', 'timeoutMs', 'relayAddress', 'reassemble', 'maxQueued']
 const BIND_KEYS = ['host', 'port', 'signal', 'timeoutMs']
 const LOOK_UP_KEYS = ['host', 'signal', 'timeoutMs']
@@ -227,7 +238,7 @@ const CONNECT_KEYS = ['host', 'port', 'signal', 'timeoutMs', 'socket', 'firstDat
 async function connectOnce<Stream extends Duplex>(
   options: SocksClientOptions & ConnectOptions & { readonly socket?: Stream | undefined },
 ): Promise<Connection<Stream>> {
-  assertOptions(options, [...CLIENT_KEYS, ...CONNECT_KEYS])
+  assertOptions(options, [...CLIENT_KEYS, ...CONNECT_KEYS], CLIENT_HINTS)
   const { host, port, signal, socket, firstData, ...clientOptions } = options
   return new SocksClient(clientOptions).connect<Stream>({ host, port, signal, socket, firstData })
 }
@@ -258,7 +269,7 @@ async function lookUpOnce(
   options: SocksClientOptions & LookUpOptions,
   ask: (client: SocksClient, request: LookUpOptions) => Promise<string>,
 ): Promise<string> {
-  assertOptions(options, [...CLIENT_KEYS, ...LOOK_UP_KEYS])
+  assertOptions(options, [...CLIENT_KEYS, ...LOOK_UP_KEYS], CLIENT_HINTS)
   const { host, signal, ...clientOptions } = options
   return ask(new SocksClient(clientOptions), { host, signal })
 }

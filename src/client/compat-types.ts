@@ -59,7 +59,7 @@ export interface SocksConnectionOptions {
 
 /** What {@link SocksClient} can be made from: our options, or one command as npm `socks` describes it. */
 export type SocksClientOptions =
-  | (ClientOptions & { readonly command?: undefined; readonly destination?: undefined })
+  | (ClientOptions & { readonly [Option in Exclude<keyof SocksConnectionOptions, 'proxy'>]?: undefined })
   | SocksConnectionOptions
 
 /** A way through several proxies, as npm `socks` describes it. Other keys are ignored. */

@@ -130,6 +130,8 @@ export class SocksClient extends EventEmitter<SocksClientEvents> {
    * @throws TypeError for what is no stream.
    */
   connect(existingSocket?: Duplex): void
+  /** The first once more: of the last one TypeScript tells when none fits, and `ReturnType` and `Parameters` see no other. */
+  connect(options: ConnectOptions & { readonly socket?: Socket | undefined }): Promise<Connection>
   connect(given?: ConnectOptions | Duplex): Promise<Connection<Duplex>> | undefined {
     // A stream or nothing in the one case, options in the other: the overloads say so.
     if (this.#request === undefined) return this.#own('connect').connect(given as ConnectOptions)

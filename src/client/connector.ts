@@ -12,6 +12,7 @@ import {
   type TunnelOptions,
   targetOf,
 } from './http-options.js'
+import { CONNECTOR_HINTS, CONNECTOR_TUNNEL_HINTS } from './option-hints.js'
 import type { ProxyLike } from './proxy-url.js'
 import { guardIdentity } from './tls-options.js'
 import { opened } from './transport.js'
@@ -44,13 +45,6 @@ export type ConnectorTlsOptions = Omit<
   'host' | 'port' | 'path' | 'socket' | 'lookup' | 'timeout' | 'localAddress'
 >
 
-/** Where the options of undici's own connector belong. */
-const BELONGS = {
-  timeout: "it is 'timeoutMs' in the third argument",
-  allowH2: "say ALPNProtocols: ['h2', 'http/1.1'], and allowH2 to the dispatcher",
-  maxCachedSessions: 'sessions are not kept',
-}
-
 /**
  * For `new Agent({ connect: socksConnector(...) })` of undici 6, 7 and 8, whose dispatchers `fetch` takes. TLS with the target
  * has its name, asks for HTTP/1.1 unless `ALPNProtocols` says otherwise, and resumes no session.
@@ -65,8 +59,8 @@ export function socksConnector(
   tlsOptions: ConnectorTlsOptions = {},
   tunnelOptions: TunnelOptions = {},
 ): SocksConnector {
-  const client = clientFor(proxy, tunnelOptions)
-  const tls = nodeOptions(tlsOptions, BELONGS)
+  const client = clientFor(proxy, tunnelOptions, CONNECTOR_TUNNEL_HINTS)
+  const tls = nodeOptions(tlsOptions, CONNECTOR_HINTS)
   // The client's own default.
   const { timeoutMs = 30_000 } = tunnelOptions
 

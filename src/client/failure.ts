@@ -16,6 +16,8 @@ export interface Place {
   /** `host:port` that this hop is asked for. */
   readonly target: string
   readonly stage: Stage
+  /** Whether this hop is spoken to in plain text, and is known not to have said a byte. */
+  readonly isSilent?: boolean | undefined
 }
 
 const WAITING_FOR: Readonly<Record<Stage, string>> = {
@@ -38,19 +40,26 @@ const OTHER_PROTOCOL: { readonly [code: string]: string | undefined } = {
 // It takes the first message, drops what came with it, and waits for what it will never get.
 const READS_SINGLY = "; a proxy that reads one message at a time loses what came early: try without 'optimistic'"
 
+// A server of TLS waits for more than the few bytes of a greeting, and never answers them.
+const MAY_WANT_TLS = "; it has said nothing at all: does the proxy want the option 'tls'?"
+
 const EARLY_STAGES: readonly Stage[] = ['method', 'status', 'reply']
 
 /** The error of an operation whose time is up. `isOptimistic`: all was said before the proxy had answered. */
 export function timeoutError(place: Place, timeoutMs: number, isOptimistic = false): SocksError {
-  const hint = isOptimistic && EARLY_STAGES.includes(place.stage) ? READS_SINGLY : ''
-  const message = `${describe(place)}: timed out after ${timeoutMs} ms ${WAITING_FOR[place.stage]}${hint}`
+  const message = `${describe(place)}: timed out after ${timeoutMs} ms ${WAITING_FOR[place.stage]}`
   // Only in this case it is the target that did not answer, not the proxy.
   const ownsTarget = place.stage === 'reply' && place.hop === place.hops - 1
-  return new SocksError('ERR_SOCKS_TIMEOUT', message, {
+  return new SocksError('ERR_SOCKS_TIMEOUT', `${message}${timeoutHint(place, isOptimistic)}`, {
     hop: place.hop,
     target: place.target,
     replyCode: ownsTarget ? ReplyCode.ttlExpired : undefined,
   })
+}
+
+function timeoutHint({ stage, isSilent }: Place, isOptimistic: boolean): string {
+  if (isOptimistic && EARLY_STAGES.includes(stage)) return READS_SINGLY
+  return stage === 'method' && isSilent ? MAY_WANT_TLS : ''
 }
 
 /** The error to tell the caller: what went wrong, at which hop, on the way to what. */

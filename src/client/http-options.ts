@@ -1,35 +1,15 @@
 import { isIP } from 'node:net'
 import { assertOptions, invalidArgument } from '../codec/arguments.js'
-import { SocksClient, type SocksClientOptions } from './client.js'
+import { SocksClient, type SocksClientOptions, TUNNEL_KEYS } from './client.js'
+import { type Hints, NODE_HINTS } from './option-hints.js'
 import type { ProxyLike } from './proxy-url.js'
 
 /** How to go through the proxies: everything that a `SocksClient` takes beside them. */
 export type TunnelOptions = Omit<SocksClientOptions, 'proxy'>
 
-/** Where options belong that a newcomer puts beside those of Node. */
-const BELONGS: { readonly [key: string]: string | undefined } = {
-  timeoutMs: 'it belongs in the third argument',
-  requireAuth: 'it belongs in the third argument',
-  isolate: 'it belongs in the third argument',
-  optimistic: 'it belongs in the third argument',
-  onHop: 'it belongs in the third argument',
-  lookup: 'it belongs in the third argument',
-  localAddress: 'it belongs in the third argument',
-  proxy: 'the proxy is the first argument',
-  host: 'each request says where to go',
-  port: 'each request says where to go',
-  defaultPort: 'it is 80 or 443, or an option of the request',
-  protocol: 'each request has its own',
-  path: 'a Unix socket cannot be reached through a proxy',
-  socketPath: 'a Unix socket cannot be reached through a proxy',
-  socket: 'the socket is the tunnel',
-  proxyEnv: 'the proxy is the first argument',
-}
-
-/** A client for an agent or a connector. @throws as the constructor of `SocksClient` does. */
-export function clientFor(proxy: ProxyLike | readonly ProxyLike[], options: TunnelOptions): SocksClient {
-  assertOptions(options, Object.keys(options ?? {}))
-  if ('proxy' in options) throw invalidArgument('option proxy: the proxy is the first argument')
+/** A client for an agent or a connector, each with its hints. @throws as the constructor of `SocksClient` does. */
+export function clientFor(proxy: ProxyLike | readonly ProxyLike[], options: TunnelOptions, hints: Hints): SocksClient {
+  assertOptions(options, TUNNEL_KEYS, hints)
   return new SocksClient({ ...options, proxy })
 }
 
@@ -38,13 +18,10 @@ export function clientFor(proxy: ProxyLike | readonly ProxyLike[], options: Tunn
  * a word, or lead beside the proxy, are refused.
  * @throws TypeError `ERR_INVALID_ARG_VALUE`.
  */
-export function nodeOptions<Options extends object>(
-  options: Options,
-  belongs: { readonly [key: string]: string | undefined } = {},
-): Options {
+export function nodeOptions<Options extends object>(options: Options, hints: Hints = {}): Options {
   if (typeof options !== 'object' || options === null) throw invalidArgument('options must be an object')
   for (const [key, value] of Object.entries(options)) {
-    const table = [belongs, BELONGS].find((advices) => Object.hasOwn(advices, key))
+    const table = [hints, NODE_HINTS].find((known) => Object.hasOwn(known, key))
     if (table !== undefined && value !== undefined) throw invalidArgument(`option ${key}: ${table[key]}`)
   }
   return { ...options }

@@ -1,10 +1,11 @@
 import type { ConnectionOptions } from 'node:tls'
-import { invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
+import { hintOf, invalidArgument, isPort, outOfRange } from '../codec/arguments.js'
 import { type Destination, formatDestination } from '../codec/destination.js'
 import { SocksError } from '../codec/errors.js'
 import type { Credentials } from '../codec/userpass.js'
 import { type ClientMethod, checkMethod } from './auth-method.js'
 import { parseTarget } from './idn.js'
+import { PROXY_HINTS, unlessText } from './option-hints.js'
 
 /** A proxy as an object. Exactly these keys: an unknown one throws, so that a typing error never drops a password. */
 export interface ProxyOptions {
@@ -124,6 +125,9 @@ export function parseProxy(proxy: ProxyLike): Upstream {
   if (typeof proxy === 'string') return fromUrl(proxy)
   if (proxy instanceof URL) return fromUrl(proxy.href)
   if (typeof proxy !== 'object' || proxy === null) throw invalidArgument('a proxy must be a URL or an object')
+  if ('connect' in proxy || 'createConnection' in proxy) {
+    throw invalidArgument('a proxy is a URL or an object of its options, not a client')
+  }
   return fromOptions(proxy)
 }
 
@@ -188,7 +192,7 @@ function unixPath({ hostname, port, pathname }: URL): string | undefined {
 
 function fromOptions(options: ProxyOptions): Upstream {
   for (const key of Object.keys(options)) {
-    if (!KNOWN_KEYS.has(key)) throw invalidArgument(`unknown proxy option '${key}'`)
+    if (!KNOWN_KEYS.has(key)) throw invalidArgument(`unknown proxy option '${key}'${hintOf(PROXY_HINTS, key)}`)
   }
   const { host, port = DEFAULT_PORT, path, version = 5, username, password, resolve = 'remote' } = options
   assertText({ host, path, username, password })
@@ -196,7 +200,9 @@ function fromOptions(options: ProxyOptions): Upstream {
     throw invalidArgument("proxy option 'resolve' is 'local' or 'remote'")
   if (version !== 4 && version !== 5) throw invalidArgument("proxy option 'version' is 4 or 5")
   if ((host === undefined) === (path === undefined)) throw invalidProxy("a proxy has either a 'host' or a 'path'")
-  if (!isPort(port) || port === 0) throw outOfRange('proxy port must be an integer from 1 to 65535')
+  if (!isPort(port) || port === 0) {
+    throw outOfRange(`proxy port must be an integer from 1 to 65535${unlessText(port)}`)
+  }
   const encoder = new TextEncoder()
   return new Upstream({
     address: host === undefined ? undefined : parseAddress(host, port),

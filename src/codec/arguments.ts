@@ -23,12 +23,24 @@ export function assertBytes(value: unknown, name: string): void {
 }
 
 /**
+ * @param hints what is meant by an option that is unknown, by its name.
  * @throws TypeError `ERR_INVALID_ARG_VALUE` unless `options` is an object with none but the known keys: an option that is
  * misspelt must not pass for one that is left out.
  */
-export function assertOptions(options: unknown, known: readonly string[]): void {
+export function assertOptions(
+  options: unknown,
+  known: readonly string[],
+  hints: { readonly [option: string]: string | undefined } = {},
+): void {
   if (typeof options !== 'object' || options === null) throw invalidArgument('options must be an object')
-  for (const key of Object.keys(options)) if (!known.includes(key)) throw invalidArgument(`unknown option ${key}`)
+  for (const key of Object.keys(options)) {
+    if (!known.includes(key)) throw invalidArgument(`unknown option ${key}${hintOf(hints, key)}`)
+  }
+}
+
+/** What a table of hints adds to a message about a name; empty where it knows none. */
+export function hintOf(hints: { readonly [option: string]: string | undefined }, name: string): string {
+  return Object.hasOwn(hints, name) ? `; ${hints[name]}` : ''
 }
 
 /** Whether `value` is an integer from 0 to 65535. */

@@ -1,13 +1,16 @@
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { isSocksError, ReplyCode, replyError, SocksError } from '../codec/index.js'
 import { Deadline } from '../stream/deadline.js'
 import { FlowingHandshake } from '../stream/flowing-handshake.js'
-import { type Borrowed, Handshake } from '../stream/handover.js'
+import { type Borrowed, Handshake, type HandshakeListener, RELEASED } from '../stream/handover.js'
 import { endAndLinger } from '../stream/linger.js'
 import { Relay, type RelayEnd } from '../stream/relay.js'
 import { ReusedReader } from '../stream/reused-reader.js'
+import type { Arrival, ConnectionSettings } from './arrival.js'
+import { aborted, handshakeTimeout, hasEnded } from './endings.js'
 import { type CloseReason, type EstablishedInfo, isFault, type Observer } from './events.js'
-import { hookError } from './operation.js'
+import { giveAway } from './give-away.js'
 import type { ProxyHeaderReader } from './proxy-protocol.js'
 import type { Counters, ServerSideSession, Session } from './session.js'
 
@@ -17,25 +20,6 @@ import type { Counters, ServerSideSession, Session } from './session.js'
  */
 const LINGER_MS = 5_000
 
-/** What every front door knows of its connections. Times are in milliseconds; 0 is no limit. */
-export interface ConnectionSettings {
-  readonly handshakeTimeoutMs: number
-  readonly drainTimeoutMs: number
-  readonly idleTimeoutMs: number
-  readonly fastRelay: boolean
-}
-
-/** A client that has connected. */
-export interface Arrival {
-  readonly stream: Duplex
-  readonly session: ServerSideSession
-  readonly observer: Observer
-  /** Reads what a proxy in front puts before the client's own bytes. */
-  readonly preface: ProxyHeaderReader | undefined
-  /** Whether the stream is a socket that was accepted here, and is given to nobody. */
-  readonly isOwn: boolean
-}
-
 /**
  * Where a connection stands. `handshake`: bytes of the client are read and acted on. `judging`: a hook, a dial or a BIND
  * peer has the word, what the client sends waits in the stream. `associated`: it sends datagrams elsewhere. `closing`: the last answer is on its way.
@@ -43,7 +27,7 @@ export interface Arrival {
 type Phase = 'handshake' | 'judging' | 'associated' | 'tunnel' | 'closing' | 'closed'
 
 /** One client of a front door, from accept to the end of its tunnel. What it asks for, and how, is its subclass's. */
-export abstract class ClientConnection {
+export abstract class ClientConnection implements HandshakeListener {
   readonly session: ServerSideSession
   protected readonly observer: Observer
   protected phase: Phase = 'handshake'
@@ -59,6 +43,8 @@ export abstract class ClientConnection {
   #preface: ProxyHeaderReader | undefined
   #delay: Deadline | undefined
   #relay: Relay | undefined
+  // Dialed by us, where both ends are sockets that only we have.
+  #target: Duplex | undefined
   #association: { close(): void } | undefined
   #end: { readonly reason: CloseReason; readonly error?: Error | undefined } | undefined
 
@@ -71,6 +57,7 @@ export abstract class ClientConnection {
     this.#preface = preface
     this.#deadline = new Deadline(settings.handshakeTimeoutMs, () => this.refuse(handshakeTimeout()))
     this.#handshake = this.#borrow(stream, this.#isOwn)
+    if (!this.#isOwn) keepAlive(stream)
   }
 
   /** Reads what has arrived before the connection was made. */
@@ -82,6 +69,12 @@ export abstract class ClientConnection {
   /** Whether a request was received, so that somebody waits for its result. */
   get isBusy(): boolean {
     return this.session.destination !== undefined && this.phase !== 'closing'
+  }
+
+  /** Turns TCP keep-alive on for sockets that have it off since they were made. Harmless the second time. */
+  keepAlive(): void {
+    if (this.#isOwn) keepAlive(this.#stream)
+    if (this.#target !== undefined) keepAlive(this.#target)
   }
 
   /** Ends the connection at once. */
@@ -158,6 +151,7 @@ export abstract class ClientConnection {
     const early = this.#handshake.take()
     // It is memory that a tunnel has no use for.
     this.#handshake = RELEASED
+    if (reader?.isUsed) this.#target = target
     const inside = { early, reader: reader?.isUsed ? reader : undefined, onEnd: this.#onRelayEnd }
     this.#relay = new Relay(this.#stream, target, this.#settings, inside)
     this.session.countBy(this.#relay)
@@ -224,33 +218,19 @@ export abstract class ClientConnection {
     this.#deadline.clear()
     this.phase = 'closed'
     this.observer.closed('fallback', undefined)
-    const onFailure = (cause: unknown): void => {
-      stream.destroy()
-      this.observer.refused(hookError('fallback', cause, ReplyCode.generalFailure))
-    }
-    // The stream is idle in the next tick.
-    process.nextTick(() => {
-      try {
-        Promise.resolve(take(stream, this.session)).catch(onFailure)
-      } catch (error) {
-        onFailure(error)
-      }
-    })
+    giveAway(stream, this.session, take, (error) => this.observer.refused(error))
   }
 
   #borrow(stream: Duplex, mayFlow: boolean): Borrowed {
     stream.allowHalfOpen = true
-    const listener = {
-      onReadable: () => this.onReadable(),
-      onClose: (error: Error | undefined) => this.#onClientGone(error),
-    }
-    const handshake = mayFlow ? new FlowingHandshake(stream, listener) : new Handshake(stream, listener)
+    const handshake = mayFlow ? new FlowingHandshake(stream, this) : new Handshake(stream, this)
     // After the handshake's own listener, which knows better why.
     stream.on('close', this.#onStreamClose)
     return handshake
   }
 
-  protected onReadable(): void {
+  /** @internal */
+  onReadable(): void {
     if (this.phase === 'handshake') this.pump()
     else if (this.watchesEnd && !this.#handshake.hasBytes) {
       // Only a read tells that the end has come.
@@ -298,8 +278,8 @@ export abstract class ClientConnection {
     if (reason !== 'destroyed') this.destroy(reason, error)
   }
 
-  /** The stream failed or was destroyed before there was a tunnel. */
-  #onClientGone(error: Error | undefined): void {
+  /** @internal The stream failed or was destroyed before there was a tunnel. */
+  onClose(error: Error | undefined): void {
     // A wrapper tells what is wrong with the client's bytes, or with its own hooks.
     if (isSocksError(error) && isFault(error)) this.refuse(error)
     else this.destroy(this.sawBytes ? 'aborted' : 'empty', this.sawBytes ? aborted(error) : undefined)
@@ -318,24 +298,6 @@ export abstract class ClientConnection {
   }
 }
 
-/** What a connection has that borrows nothing any more. */
-const RELEASED: Borrowed = {
-  ended: true,
-  hasBytes: false,
-  read: () => undefined,
-  unread: () => {},
-  release: () => {},
-  take: () => [],
-}
-
-function aborted(cause: Error | undefined): SocksError {
-  return new SocksError('ERR_SOCKS_ABORTED', 'the client went away during the handshake', { cause })
-}
-
-function hasEnded(): SocksError {
-  return new SocksError('ERR_SOCKS_ABORTED', 'the connection has ended')
-}
-
-function handshakeTimeout(): SocksError {
-  return new SocksError('ERR_SOCKS_HANDSHAKE_TIMEOUT', 'no complete request in time')
+function keepAlive(stream: Duplex): void {
+  if (stream instanceof Socket) stream.setKeepAlive(true)
 }

@@ -1,6 +1,13 @@
 import { type LookupFunction, Socket, type SocketConstructorOpts } from 'node:net'
 import { Duplex } from 'node:stream'
-import { type Address, encodeAddress, parseDestination, ReplyCode, UNSPECIFIED_ADDRESS } from '../codec/index.js'
+import {
+  type Address,
+  canonicalIP,
+  encodeAddress,
+  parseDestination,
+  ReplyCode,
+  UNSPECIFIED_ADDRESS,
+} from '../codec/index.js'
 import { isByteStream } from '../stream/byte-stream.js'
 import { guard } from '../stream/handover.js'
 import type { ReusedReader } from '../stream/reused-reader.js'
@@ -71,14 +78,11 @@ function dialOne(
   reader?.use()
   const socket = reader === undefined ? new Socket(HALF_OPEN) : new Socket(withReader(reader))
   socket.setNoDelay(true)
-  socket.setKeepAlive(true)
-  socket.connect({
-    host: several?.host ?? host,
-    port,
-    autoSelectFamily: several !== undefined,
-    ...(localAddress !== undefined && { localAddress }),
-    ...(several && { lookup: several.lookup }),
-  })
+  // A socket with a reader is in a tunnel of a front door, which sees to it when the tunnel has lasted.
+  if (reader === undefined) socket.setKeepAlive(true)
+  if (several !== undefined) socket.connect({ ...several, port, autoSelectFamily: true })
+  else if (localAddress !== undefined) socket.connect({ host, port, localAddress })
+  else socket.connect({ host, port, autoSelectFamily: false })
   return whenConnected(socket, cancellation)
 }
 
@@ -99,43 +103,42 @@ export function whenConnected<T extends Duplex>(stream: T, cancellation: Cancell
       resolve(stream)
       return
     }
-    const settle = (act: () => void): void => {
-      stream.off(event, onConnect)
-      stream.off('error', onError)
-      stream.off('close', onClose)
-      cancellation.remove(onCancel)
-      act()
+    // Whatever has happened, it shows: sockets close after every error.
+    const settle = (): void => {
+      stream.off(event, settle)
+      stream.off('close', settle)
+      cancellation.remove(settle)
+      if (cancellation.isCancelled) {
+        stream.destroy()
+        reject(cancellation.reason)
+      } else if (stream.destroyed) reject(stream.errored ?? closedEarly())
+      else resolve(stream)
     }
-    const onConnect = (): void => settle(() => resolve(stream))
-    const onError = (error: Error): void => settle(() => reject(error))
-    const onClose = (): void => settle(() => reject(closedEarly()))
-    const onCancel = (): void => {
-      settle(() => reject(cancellation.reason))
-      stream.destroy()
-    }
-    stream.on(event, onConnect)
-    stream.on('error', onError)
-    stream.on('close', onClose)
-    cancellation.add(onCancel)
+    stream.on(event, settle)
+    stream.on('close', settle)
+    cancellation.add(settle)
   })
 }
 
 /** BND of a tunnel: what the dialer says, else the near end of a TCP socket, else 0.0.0.0:0. */
 export function boundOf(stream: Duplex, told?: { readonly host: string; readonly port: number }): Address {
-  const { host, port } = told ?? localEnd(stream)
-  if (host === undefined || port === undefined) return UNSPECIFIED_ADDRESS
+  if (told === undefined) return stream instanceof Socket ? nearEnd(stream) : UNSPECIFIED_ADDRESS
   try {
-    const bound = parseDestination(host, port)
+    const bound = parseDestination(told.host, told.port)
     encodeAddress(bound)
     return bound
   } catch {
-    // A Unix socket's path, or a dialer's own idea of an address.
+    // A dialer's own idea of an address.
     return UNSPECIFIED_ADDRESS
   }
 }
 
-function localEnd(stream: Duplex): { host?: string | undefined; port?: number | undefined } {
-  return stream instanceof Socket ? { host: stream.localAddress, port: stream.localPort } : {}
+function nearEnd({ localAddress, localPort }: Socket): Address {
+  // A Unix socket has none. The zone of a link-local address is no part of what a client could use.
+  const literal = localAddress === undefined ? undefined : canonicalIP(localAddress)
+  return literal === undefined || localPort === undefined
+    ? UNSPECIFIED_ADDRESS
+    : { type: literal.type, host: literal.host, port: localPort }
 }
 
 /** Which event says that a socket is ready; `undefined` when it is, or is no socket. */

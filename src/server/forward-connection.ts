@@ -10,9 +10,10 @@ import {
   replyError,
   type SocksError,
 } from '../codec/index.js'
+import type { Arrival } from './arrival.js'
 import { NOBODY } from './authenticate.js'
 import { untilCancelled } from './cancellation.js'
-import { type Arrival, ClientConnection } from './client-connection.js'
+import { ClientConnection } from './client-connection.js'
 import type { CloseReason } from './events.js'
 import type { ForwardSettings } from './forward-server.js'
 import { checkedTarget } from './forward-target.js'

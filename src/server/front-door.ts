@@ -5,7 +5,8 @@ import { assertOptions, invalidArgument, isPort } from '../codec/arguments.js'
 import { canonicalIP } from '../codec/index.js'
 import { isByteStream } from '../stream/byte-stream.js'
 import { Deadline } from '../stream/deadline.js'
-import type { Arrival, ClientConnection } from './client-connection.js'
+import type { Arrival } from './arrival.js'
+import type { ClientConnection } from './client-connection.js'
 import { isLoopback } from './egress.js'
 import type { ServerEvents } from './events.js'
 import { exceeded, type LimitOptions, Limits } from './limits.js'
@@ -44,6 +45,21 @@ export interface FrontDoorSettings {
 /** How long streams may take to close once they are destroyed, in milliseconds; sockets need no time at all. */
 const DESTROY_MS = 1_000
 
+/**
+ * How often tunnels are looked at that have lasted, to turn TCP keep-alive on, in milliseconds. It sends its first probe
+ * after hours, so nothing is lost by it, and most tunnels end before: that is four calls of the system less for each.
+ */
+const KEEP_ALIVE_MS = 15_000
+
+/** Clients whose addresses are remembered. */
+const MAX_KNOWN_CLIENTS = 256
+
+interface ClientPlace {
+  /** In canonical form. */
+  readonly clientAddress: string
+  readonly isLocal: boolean
+}
+
 /** How often a listener that has run out of descriptors is told of, in milliseconds. */
 const EXHAUSTED_MS = 1_000
 
@@ -54,11 +70,13 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
   readonly #listeners: Listeners
   readonly #monitor: Monitor
   #lastId = 0
+  #keepAlive: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
   #onIdle: (() => void) | undefined
   #exhaustedAt = Number.NEGATIVE_INFINITY
-  // Of the client that came last, who often is the next one, too.
-  #lastClient: { readonly remoteAddress: string; readonly clientAddress: string; readonly isLocal: boolean } | undefined
+  // What was made of the addresses of clients that came lately: most come again.
+  readonly #clients = new Map<string, ClientPlace>()
+  readonly #onEmpty = (): void => this.#onIdle?.()
 
   /** Use `createSocksServer` or `createForwardServer`. */
   protected constructor(settings: FrontDoorSettings) {
@@ -87,14 +105,18 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
    * @param where a port (0 takes a free one), or {@link ListenOptions}. Default: port 1080.
    * @throws SocksError `ERR_SOCKS_OPEN_PROXY` when others than this host's users could use it freely: set `auth`, set
    * `authorize`, or say `allowAnonymous: true`. `ERR_SOCKS_SERVER_CLOSED` after `close()`. Else the system's own error;
-   * `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` for `reusePort` where this Node would ignore it.
+   * `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM` for `reusePort` where this Node would ignore it. TypeError for a second argument.
    */
   listen(
     where?: number | (ListenOptions & { readonly path?: undefined; readonly fd?: undefined }),
   ): Promise<ListenAddress>
   listen(where: ListenOptions & { readonly path: string }): Promise<ListenPath>
   listen(where: number | ListenOptions): Promise<ListenAddress | ListenPath>
-  listen(where: number | ListenOptions = {}): Promise<ListenAddress | ListenPath> {
+  listen(where: number | ListenOptions = {}, ...more: readonly unknown[]): Promise<ListenAddress | ListenPath> {
+    // As in net.Server, whose host and callback would be lost.
+    if (typeof where === 'function' || more.some((value) => value !== undefined)) {
+      return Promise.reject(invalidArgument('say listen({ port, host }); it takes no callback and returns a promise'))
+    }
     return this.#listeners.listen(where, this.#settings.isProtected)
   }
 
@@ -157,8 +179,9 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
 
   #serve(stream: Duplex, origin: Origin, preface: ProxyHeaderReader | undefined, isOwn: boolean): Session {
     const session = new ServerSideSession(++this.#lastId, origin)
-    const observer = new ConnectionObserver(this.#monitor, this.#limits, session, () => this.#onIdle?.())
+    const observer = new ConnectionObserver(this.#monitor, this.#limits, session, this.#onEmpty)
     const connection = this.connect({ stream, session, observer, preface, isOwn })
+    this.#keepAlive ??= setInterval(() => this.#keepAllAlive(), KEEP_ALIVE_MS).unref()
     const limit = observer.attach(connection)
     if (this.#closing !== undefined) connection.destroy('shutdown', serverClosed())
     else if (stream.destroyed) connection.destroy('empty')
@@ -191,9 +214,18 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
     const grace = new Deadline(graceMs, () => this.#destroyAll())
     // A stream of the application's own may never say that it is destroyed.
     const patience = new Deadline(Math.min(graceMs + DESTROY_MS, 0x7fff_ffff), () => this.#onIdle?.())
+    clearInterval(this.#keepAlive)
     if (this.#limits.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
     grace.clear()
     patience.clear()
+  }
+
+  #keepAllAlive(): void {
+    const { connections } = this.#limits
+    for (const connection of connections) connection.keepAlive()
+    if (connections.length > 0) return
+    clearInterval(this.#keepAlive)
+    this.#keepAlive = undefined
   }
 
   #destroyAll(): void {
@@ -209,12 +241,14 @@ export abstract class FrontDoor extends EventEmitter<ServerEvents> {
     this.#serve(socket, origin, isProxy ? new ProxyHeaderReader(origin) : undefined, !isProxy)
   }
 
-  #clientAt(remoteAddress: string): { readonly clientAddress: string; readonly isLocal: boolean } {
-    if (this.#lastClient?.remoteAddress !== remoteAddress) {
-      const clientAddress = canonicalAddress(remoteAddress)
-      this.#lastClient = { remoteAddress, clientAddress, isLocal: isLoopback(clientAddress) }
-    }
-    return this.#lastClient
+  #clientAt(remoteAddress: string): ClientPlace {
+    const known = this.#clients.get(remoteAddress)
+    if (known !== undefined) return known
+    if (this.#clients.size >= MAX_KNOWN_CLIENTS) this.#clients.clear()
+    const clientAddress = canonicalAddress(remoteAddress)
+    const client = { clientAddress, isLocal: isLoopback(clientAddress) }
+    this.#clients.set(remoteAddress, client)
+    return client
   }
 
   /** Out of descriptors: makes room, and says so now and then instead of at every attempt. */

@@ -4,7 +4,7 @@ import type { Candidate } from './dial.js'
 import { type EgressCandidate, type EgressPolicy, egress, isLoopback } from './egress.js'
 import { hookError } from './operation.js'
 import type { OwnAddresses } from './own-addresses.js'
-import { ruleOf } from './patterns.js'
+import { ruleOf, type Subject } from './patterns.js'
 import type { Authorize, OutboundRequest } from './request.js'
 
 /** A verdict that admits, and the rule that made it. */
@@ -73,7 +73,7 @@ export class Judge {
         allowed.push(candidate)
       } else decisive ??= judged
     }
-    const rule = `egress ${decisive === undefined ? policy.name : ruleOf(policy, { ...decisive, command: request.command })}`
+    const rule = `egress ${decisive === undefined ? policy.name : ruleOf(policy, subjectOf(decisive, request))}`
     if (allowed.length > 0) return { candidates: allowed, rule }
     const what = decisive === undefined ? '' : `: ${decisive.host} is ${decisive.kind}`
     throw new SocksError('ERR_SOCKS_EGRESS_DENIED', `denied by ${rule}${what}`, {
@@ -88,6 +88,10 @@ export class Judge {
 function toJudge({ type, host, port }: Candidate): EgressCandidate | undefined {
   const bytes = parseIP(host)
   return bytes === undefined ? undefined : { type, host, port, kind: classifyIP(bytes) }
+}
+
+function subjectOf({ type, host, port }: EgressCandidate, { command }: OutboundRequest): Subject {
+  return { type, host, port, command }
 }
 
 function askEgress(policy: EgressPolicy, candidate: EgressCandidate, request: OutboundRequest): boolean {

@@ -47,7 +47,7 @@ export class Listeners {
     const options = await nodeListenOptions(where, isProtected)
     if (this.#isClosed) throw serverClosed()
     let isUnix = 'path' in options
-    const listener: Server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
+    const listener: Server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
       // Reset before it was accepted (health checks do): it has no address that a rule could judge, and hears nothing.
       if (!isUnix && socket.remoteAddress === undefined) socket.destroy()
       else this.#owner.onSocket(socket, isUnix)

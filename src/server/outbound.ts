@@ -111,9 +111,16 @@ export class Outbound {
     try {
       const request = new AskedRequest('connect', destination, target, operation)
       const rules = this.hasAuthorize ? await this.#judge.authorize(request, operation) : NO_RULES
-      return await (dial === undefined
-        ? this.#dialDirect(request, rules, operation, reader)
-        : this.#dialByHook(request, rules, dial, operation))
+      if (dial !== undefined) return await this.#dialByHook(request, rules, dial, operation)
+      const known = literalOf(destination) ?? (await this.#candidates(request, operation))
+      const { candidates, rule } = this.#judge.judge(known, request)
+      const { localAddress } = this.#options
+      try {
+        const stream = await dialDirect(candidates, request.host, { localAddress, cancellation: operation, reader })
+        return { stream, bound: boundOf(stream), rules: [...rules, rule] }
+      } catch (error) {
+        throw operation.isCancelled ? error : dialError(error, formatDestination(destination))
+      }
     } finally {
       operation.done()
     }
@@ -204,23 +211,6 @@ export class Outbound {
       return await work(request, rules, operation)
     } finally {
       operation.done()
-    }
-  }
-
-  async #dialDirect(
-    request: OutboundRequest,
-    rules: readonly string[],
-    operation: Operation,
-    reader: ReusedReader | undefined,
-  ): Promise<OutboundConnection> {
-    const known = literalOf(request) ?? (await this.#candidates(request, operation))
-    const { candidates, rule } = this.#judge.judge(known, request)
-    try {
-      const { localAddress } = this.#options
-      const stream = await dialDirect(candidates, request.host, { localAddress, cancellation: operation, reader })
-      return { stream, bound: boundOf(stream), rules: [...rules, rule] }
-    } catch (error) {
-      throw operation.isCancelled ? error : dialError(error, formatDestination(request))
     }
   }
 

@@ -1,4 +1,5 @@
-import type { Arrival, ClientConnection } from './client-connection.js'
+import type { Arrival } from './arrival.js'
+import type { ClientConnection } from './client-connection.js'
 import { FrontDoor } from './front-door.js'
 import { type ServerOptions, type ServerSettings, serverSettings } from './options.js'
 import { SocksConnection } from './socks-connection.js'

@@ -4,7 +4,6 @@ import {
   AuthStatus,
   Command,
   type Credentials,
-  Method,
   ReplyCode,
   replyError,
   type ServerEvent,
@@ -14,14 +13,15 @@ import {
   UNSPECIFIED_ADDRESS,
 } from '../codec/index.js'
 import type { ReusedReader } from '../stream/reused-reader.js'
+import type { Arrival } from './arrival.js'
 import type { Authenticated, AuthMethod, CustomMethod } from './auth.js'
 import { authenticate, identify, identifyUserId, NOBODY, wrapStream } from './authenticate.js'
-import { type Arrival, ClientConnection } from './client-connection.js'
+import { ClientConnection } from './client-connection.js'
 import { COMMAND_NAMES, type CommandName, HANDLERS, type Way } from './commands.js'
 import type { CloseReason, RequestInfo } from './events.js'
 import { GssapiStream } from './gssapi-stream.js'
+import { lastAnswer } from './last-answer.js'
 import type { ServerSettings } from './options.js'
-import { replyCodeOf } from './reply-code.js'
 import type { OutboundTarget } from './request.js'
 import type { Association } from './udp.js'
 
@@ -60,7 +60,7 @@ export class SocksConnection extends ClientConnection {
     return true
   }
 
-  protected override onReadable(): void {
+  override onReadable(): void {
     if (this.#channel === undefined) super.onReadable()
     else this.#channel.onReadable()
   }
@@ -78,21 +78,7 @@ export class SocksConnection extends ClientConnection {
   }
 
   protected override answerTo(error: SocksError): Uint8Array | undefined {
-    if (error.code === 'ERR_SOCKS_HANDSHAKE_TIMEOUT' || error.code === 'ERR_SOCKS_ABORTED') return undefined
-    switch (this.#protocol.state) {
-      case 'choosing-method':
-        return this.#protocol.send({ type: 'method', method: Method.noAcceptable })
-      case 'judging-credentials':
-        return this.#protocol.send({ type: 'authStatus', status: AuthStatus.failure })
-      // A method of the application's own has said what it had to say; what it wrote is to arrive.
-      case 'authenticating':
-        return new Uint8Array(0)
-      case 'judging-request':
-      case 'listening':
-        return this.#protocol.send({ type: 'reply', code: replyCodeOf(error) })
-      default:
-        return error.response
-    }
+    return lastAnswer(this.#protocol, error)
   }
 
   /** Hands a client over whose first byte is no SOCKS, if there is somebody to take it. */
@@ -216,14 +202,22 @@ export class SocksConnection extends ClientConnection {
     this.observer.request(info)
     const { host, port } = destination
     const target = { host, port, identity, session, clientAddress }
-    if (name === 'connect') {
-      await this.#connect(target, info)
-      return
-    }
-    await HANDLERS[name](
+    await (name === 'connect'
+      ? this.#connect(target, info)
+      : this.#command(name, request.userId === undefined ? 5 : 4, target, info))
+  }
+
+  /** Every command but CONNECT. */
+  #command(
+    name: Exclude<CommandName, 'connect'>,
+    version: 4 | 5,
+    target: OutboundTarget,
+    info: RequestInfo,
+  ): Promise<void> {
+    return HANDLERS[name](
       {
         settings: this.#settings,
-        version: request.userId === undefined ? 5 : 4,
+        version,
         stream: this.stream,
         isWaiting: () => this.phase === 'judging',
         listening: (bound) => this.#listening(bound, info),
@@ -231,16 +225,17 @@ export class SocksConnection extends ClientConnection {
         associated: (association, bound) => this.#associated(association, bound, info),
         established: (way) => this.#established(way, info),
       },
-      { ...target, signal: session.signal },
+      { ...target, signal: this.session.signal },
     )
   }
 
   /** CONNECT, which ends with the session: no signal needs to be made. */
-  async #connect(target: OutboundTarget, info: RequestInfo): Promise<void> {
+  #connect(target: OutboundTarget, info: RequestInfo): Promise<void> {
     const reader = this.readerFor()
-    const way = await this.#settings.outbound.connectBy(reader, target)
-    if (this.phase === 'judging') this.#established(way, info, reader)
-    else way.stream.destroy()
+    return this.#settings.outbound.connectBy(reader, target).then((way) => {
+      if (this.phase === 'judging') this.#established(way, info, reader)
+      else way.stream.destroy()
+    })
   }
 
   /** The name of the command that is asked for. @throws SocksError when it is not served. */

@@ -34,6 +34,16 @@ export interface Borrowed {
   take(): readonly Uint8Array[]
 }
 
+/** What borrows nothing any more. */
+export const RELEASED: Borrowed = {
+  ended: true,
+  hasBytes: false,
+  read: () => undefined,
+  unread: () => {},
+  release: () => {},
+  take: () => [],
+}
+
 /**
  * Borrows a stream for a handshake and gives it back as it was: idle, `readableFlowing === null`, nothing lost.
  *

@@ -1,9 +1,10 @@
 import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { type Duplex, PassThrough } from 'node:stream'
 import { describe, expectTypeOf, it } from 'vitest'
 import {
   type ClientOptions,
   type Connection,
+  type ConnectOptions,
   SocksClient,
   type SocksClientChainOptions,
   type SocksClientError,
@@ -31,6 +32,18 @@ describe('SocksClient', () => {
     new SocksClient({ proxy: 'socks5h://127.0.0.1', timeoutMS: 5 })
   })
 
+  it('takes no option of the one kind with the other', () => {
+    const url = 'socks5h://127.0.0.1'
+    // @ts-expect-error It is timeoutMs.
+    new SocksClient({ proxy: url, timeout: 3 })
+    // @ts-expect-error It belongs to connect().
+    new SocksClient({ proxy: url, existing_socket: new PassThrough() })
+    // @ts-expect-error It is on.
+    new SocksClient({ proxy: url, set_tcp_nodelay: true })
+    // @ts-expect-error They are localAddress and lookup.
+    new SocksClient({ proxy: url, socket_options: {} })
+  })
+
   it('takes options that were declared by the name that both kinds have', () => {
     const options: SocksClientOptions = { proxy, command: 'connect', destination }
     const ours: SocksClientOptions = { proxy: 'socks5h://127.0.0.1', requireAuth: true }
@@ -49,6 +62,20 @@ describe('SocksClient', () => {
       expectTypeOf(client.connect(destination)).resolves.toEqualTypeOf<Connection<Socket>>()
       expectTypeOf(client.connect()).toEqualTypeOf<void>()
       expectTypeOf(client.connect(stream)).toEqualTypeOf<void>()
+    }
+    void connect
+  })
+
+  it('shows the overload with options in errors, to ReturnType and to Parameters: it is the last one', () => {
+    expectTypeOf<Awaited<ReturnType<SocksClient['connect']>>>().toEqualTypeOf<Connection<Socket>>()
+    expectTypeOf<Parameters<SocksClient['connect']>>().toEqualTypeOf<
+      [options: ConnectOptions & { readonly socket?: Socket | undefined }]
+    >()
+  })
+
+  it('gives a promise for options of which nothing is known: it is the first one, too', () => {
+    const connect = (client: SocksClient, options: ReturnType<typeof JSON.parse>) => {
+      expectTypeOf(client.connect(options)).toExtend<Promise<Connection<Duplex>>>()
     }
     void connect
   })
