@@ -28,8 +28,8 @@ export function decodeGreeting(bytes: Uint8Array, offset = 0): Decoded<Greeting>
   if (count === undefined) return undefined
   const end = offset + 2 + count
   if (bytes.length < end) return undefined
-  const methods: number[] = []
-  for (let index = offset + 2; index < end; index++) methods.push(bytes[index] ?? 0)
+  const methods: number[] = new Array(count)
+  for (let index = 0; index < count; index++) methods[index] = bytes[offset + 2 + index] ?? 0
   return { value: { methods }, bytesRead: 2 + count }
 }
 

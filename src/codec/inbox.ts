@@ -33,7 +33,9 @@ export class Inbox {
     if (this.#length >= this.#limit) {
       throw new SocksError('ERR_SOCKS_RECEIVE_OVERFLOW', `more than ${this.#limit} bytes wait to be read`)
     }
-    this.#chunks.push(chunk)
+    // An array that grows takes room for seventeen.
+    if (this.#chunks.length === 0) this.#chunks = [chunk]
+    else this.#chunks.push(chunk)
     this.#length += chunk.length
   }
 

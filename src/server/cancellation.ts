@@ -43,8 +43,9 @@ export class Cancellation {
 
   /** Calls `listener` when it is called off; never, when it was before. */
   add(listener: () => void): void {
-    this.#listeners ??= []
-    this.#listeners.push(listener)
+    // An array that grows takes room for seventeen.
+    if (this.#listeners === undefined) this.#listeners = [listener]
+    else this.#listeners.push(listener)
   }
 
   /** Takes a listener off that was added. */

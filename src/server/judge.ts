@@ -63,14 +63,16 @@ export class Judge {
   /** The candidates that `egress` allows, whoever listens there. @throws SocksError when there is none. */
   judgeAddresses(candidates: readonly Candidate[], request: OutboundRequest): Admission {
     const policy = this.#egress ?? defaultPolicy(request)
-    const allowed: Candidate[] = []
+    let allowed: Candidate[] = []
     let decisive: EgressCandidate | undefined
     for (const candidate of candidates) {
       const judged = toJudge(candidate)
       if (judged !== undefined && askEgress(policy, judged, request)) {
         // The first that is allowed decides, or else the first.
-        if (allowed.length === 0) decisive = judged
-        allowed.push(candidate)
+        if (allowed.length === 0) {
+          decisive = judged
+          allowed = [candidate]
+        } else allowed.push(candidate)
       } else decisive ??= judged
     }
     const rule = `egress ${decisive === undefined ? policy.name : ruleOf(policy, subjectOf(decisive, request))}`

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { type Guarded, READER } from './handover.js'
 import { releaseChunk } from './release-chunk.js'
 import type { Delivery, ReusedReader } from './reused-reader.js'
 
@@ -17,27 +18,23 @@ export interface DirectionOwner {
   isLast(direction: Direction): boolean
 }
 
-// A stream is the source of one direction and the sink of the other.
-const SOURCE: unique symbol = Symbol('tubesock source')
+// A stream is read by one direction and is the sink of the other.
 const SINK: unique symbol = Symbol('tubesock sink')
 
-interface Joined extends Duplex {
-  [SOURCE]?: Direction | undefined
+interface Joined extends Guarded {
+  [READER]?: Direction | undefined
   [SINK]?: Direction | undefined
 }
 
 // One function for all relays: closures of each would be a tenth of what an idle tunnel takes.
 function onData(this: Joined, chunk: Uint8Array): void {
-  this[SOURCE]?.onData(chunk)
+  this[READER]?.onData(chunk)
 }
 function onEnd(this: Joined): void {
-  this[SOURCE]?.onEnd()
-}
-function onError(this: Joined, error: Error): void {
-  this[SOURCE]?.onError(error)
+  this[READER]?.onEnd()
 }
 function onClose(this: Joined): void {
-  this[SOURCE]?.onClose()
+  this[READER]?.onClose()
 }
 function onDrain(this: Joined): void {
   this[SINK]?.onDrain()
@@ -63,7 +60,7 @@ export class Direction {
     this.#owner = owner
     this.#isOwn = isOwn
     this.#reader = reader
-    this.source[SOURCE] = this
+    this.source[READER] = this
     this.#sink[SINK] = this
   }
 
@@ -75,8 +72,6 @@ export class Direction {
       queueMicrotask(() => this.#owner.onBroken(source.errored ?? undefined))
       return
     }
-    // Sockets close after every error; other streams may not.
-    if (!isPlainSocket(source)) source.on('error', onError)
     source.on('close', onClose)
     // A stream of the application's own may end the relay by throwing.
     let isFull = false
@@ -102,11 +97,10 @@ export class Direction {
     if (isFailedWrite(this.#sink.errored)) this.bytes = this.#handedOver
     else if (!this.delivered) this.bytes -= Math.min(this.bytes - this.#handedOver, this.#sink.writableLength)
     this.#reader?.stop(this.#sink.writableLength === 0)
-    source[SOURCE] = undefined
+    source[READER] = undefined
     this.#sink[SINK] = undefined
     // Ours alone, and about to be destroyed: to take listeners off costs as much as to put them on.
     if (this.#isOwn) return
-    source.off('error', onError)
     source.off('close', onClose)
     source.off('data', onData)
     source.off('end', onEnd)
@@ -176,6 +170,7 @@ export class Direction {
     this.#owner.onDelivered()
   }
 
+  /** By the guard, before the close: after it a sink does not tell any more what of its writes was left. */
   onError(error: Error): void {
     this.#owner.onBroken(error)
   }

@@ -58,7 +58,9 @@ export class FlowingHandshake implements Borrowed {
   }
 
   readonly #onData = (chunk: Uint8Array): void => {
-    this.#held.push(chunk)
+    // An array that grows takes room for seventeen.
+    if (this.#held.length === 0) this.#held = [chunk]
+    else this.#held.push(chunk)
     this.#heldBytes += chunk.length
     if (this.#heldBytes > HELD_LIMIT) this.#stream.pause()
     this.#listener.onReadable()

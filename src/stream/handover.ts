@@ -1,14 +1,24 @@
 import type { Duplex } from 'node:stream'
 
-/**
- * Keeps an `'error'` listener that does nothing on a stream for life: between two owners a reset must not end the
- * process. What happened stays visible in `destroyed` and `errored`. A stream that has one gets no second.
- */
-export function guard(stream: Duplex): void {
-  if (stream.listenerCount('error') === 0 || !stream.listeners('error').includes(ignore)) stream.on('error', ignore)
+/** Who reads a guarded stream, and is told of its errors: a listener of its own would be memory of every tunnel. */
+export const READER: unique symbol = Symbol('tubesock reader')
+
+/** A stream that may have been guarded. */
+export interface Guarded extends Duplex {
+  [READER]?: { onError(error: Error): void } | undefined
 }
 
-function ignore(): void {}
+/**
+ * Keeps an `'error'` listener on a stream for life: between two owners a reset must not end the process. What happened
+ * stays visible in `destroyed` and `errored`. A stream that has one gets no second.
+ */
+export function guard(stream: Duplex): void {
+  if (stream.listenerCount('error') === 0 || !stream.listeners('error').includes(passOn)) stream.on('error', passOn)
+}
+
+function passOn(this: Guarded, error: Error): void {
+  this[READER]?.onError(error)
+}
 
 /** What a {@link Handshake} tells its owner. */
 export interface HandshakeListener {

@@ -72,11 +72,14 @@ export class Relay {
     assertMilliseconds(idleTimeoutMs, 'idleTimeoutMs')
     this.#drainTimeoutMs = drainTimeoutMs
     if (idleTimeoutMs > 0) this.#idle = new Deadline(idleTimeoutMs, () => this.#finish({ reason: 'idle-timeout' }))
-    for (const stream of [a, b]) {
-      guard(stream)
-      stream.allowHalfOpen = true
-    }
     const { early = NOTHING, reader, onEnd } = inside
+    // What has a reader was made half-open and guarded.
+    if (reader === undefined) {
+      for (const stream of [a, b]) {
+        guard(stream)
+        stream.allowHalfOpen = true
+      }
+    }
     this.#tell = onEnd
     this.#up = new Direction(a, b, this, reader !== undefined, undefined)
     this.#down = new Direction(b, a, this, reader !== undefined, reader)

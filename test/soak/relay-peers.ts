@@ -2,7 +2,8 @@
 
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
-import { setTimeout as pause } from 'node:timers/promises'
+import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
+import { reset } from '../../src/stream/reset.js'
 import { Dice } from './datagrams.js'
 import { Pattern } from './relay-pattern.js'
 import { type EndScript, type TunnelScript, writeLength } from './relay-script.js'
@@ -26,6 +27,10 @@ export interface TunnelResult {
   readonly fault: string | undefined
 }
 
+/** How long a writer must have got nowhere before a stubborn reader reads on, and how often it is stubborn. */
+const BLOCKED_MS = 25
+const STUBBORN_TIMES = 8
+
 /** Nothing moves for so long: it will not move again. */
 const STUCK_MS = 30_000
 
@@ -41,6 +46,14 @@ function shut(): void {
   gate = { opened, open }
 }
 
+interface EndOptions {
+  readonly script: EndScript
+  readonly theirs: EndScript
+  readonly sent: number
+  readonly other: () => End | undefined
+  readonly onMoved: (end: End) => void
+}
+
 /** One end of a tunnel, once it may send and receive. */
 class End {
   received = 0
@@ -52,12 +65,16 @@ class End {
   readonly #theirs: Pattern
   readonly #dice: Dice
   readonly #onMoved: (end: End) => void
+  readonly #other: () => End | undefined
+  #stubborn = 0
+  #patience = 0
   #wake = (): void => {}
 
-  constructor(socket: Socket, script: EndScript, other: EndScript, sent: number, onMoved: (end: End) => void) {
+  constructor(socket: Socket, { script, theirs, sent, other, onMoved }: EndOptions) {
     this.#socket = socket
     this.#script = script
-    this.#theirs = new Pattern(other.name)
+    this.#theirs = new Pattern(theirs.name)
+    this.#other = other
     this.#dice = new Dice(script.name)
     this.#onMoved = onMoved
     this.sent = sent
@@ -70,20 +87,34 @@ class End {
     })
   }
 
-  async read(hold: Hold | undefined): Promise<void> {
+  /** `early`: what came before. */
+  async read(early: Buffer, hold: Hold | undefined): Promise<void> {
     const socket = this.#socket
     socket.pause()
+    socket.on('data', (chunk) => this.#receive(chunk))
+    if (early.length > 0) this.#receive(early)
     if (hold === 'reads') await gate?.opened
-    if (this.#script.reading === 'late') await pause(20 + this.#dice.roll(200))
-    socket.on('data', (chunk) => this.receive(chunk))
+    if (this.#script.reading === 'stubborn') await this.#untilBlocked()
     socket.resume()
   }
 
-  receive(chunk: Buffer): void {
+  async #untilBlocked(): Promise<void> {
+    this.#stubborn++
+    this.#patience = 1 + this.#dice.roll(1 << (10 + this.#dice.roll(12)))
+    const written = (): number => this.#other()?.sent ?? 0
+    for (let before = -1; before !== written() && !this.#socket.destroyed; await pause(BLOCKED_MS)) before = written()
+  }
+
+  #receive(chunk: Buffer): void {
     this.fault ??= this.#theirs.fault(chunk, this.received)
     this.received += chunk.length
     this.#onMoved(this)
     const { reading } = this.#script
+    this.#patience -= chunk.length
+    if (reading === 'stubborn' && this.#patience < 0 && this.#stubborn < STUBBORN_TIMES && !this.#socket.isPaused()) {
+      this.#socket.pause()
+      void this.#untilBlocked().then(() => this.#socket.resume())
+    }
     const stops = reading === 'slow' || (reading === 'stalling' && this.#dice.roll(16) === 0)
     if (!stops || this.#socket.isPaused()) return
     this.#socket.pause()
@@ -100,6 +131,7 @@ class End {
       this.sent += length
       if (!socket.write(chunk)) await this.#moved()
       this.#onMoved(this)
+      if (script.writing === 'trickle') await turn()
       if (script.pauses && dice.roll(20) === 0) await pause(dice.roll(8))
     }
     if (hold === 'ends') await gate?.opened
@@ -136,7 +168,7 @@ async function run({ id, port, script, hold }: PeersRequest & { type: 'run' }): 
       timer?.refresh()
       const { cut } = script
       if (cut !== undefined && ends[cut.end] === end && end.sent + end.received >= cut.after)
-        sockets[cut.end === 'client' ? 0 : 1]?.resetAndDestroy()
+        cutOff(sockets[cut.end === 'client' ? 0 : 1])
     }
     timer = setTimeout(() => {
       fault = 'nothing moves any more'
@@ -146,18 +178,19 @@ async function run({ id, port, script, hold }: PeersRequest & { type: 'run' }): 
     listener.on('connection', (socket) => {
       listener.close()
       watch(socket)
-      const end = new End(socket, script.target, script.client, 0, onMoved)
+      const { client: theirs, target: own } = script
+      const end = new End(socket, { script: own, theirs, sent: 0, other: () => ends.client, onMoved })
       ends.target = end
-      void end.read(hold)
+      void end.read(Buffer.alloc(0), hold)
       void end.write(hold)
     })
     listener.listen(0, '127.0.0.1', () => {
       ask(client, portOf(listener.address()), script)
         .then(async ({ rest, sent }) => {
-          const end = new End(client, script.client, script.target, sent, onMoved)
+          const { client: own, target: theirs } = script
+          const end = new End(client, { script: own, theirs, sent, other: () => ends.target, onMoved })
           ends.client = end
-          if (rest.length > 0) end.receive(rest)
-          await Promise.all([end.read(hold), end.write(hold)])
+          await Promise.all([end.read(rest, hold), end.write(hold)])
         })
         .catch((error: unknown) => {
           if (script.cut === undefined) fault ??= String(error)
@@ -199,6 +232,11 @@ async function ask(client: Socket, port: number, script: TunnelScript): Promise<
   }
   if (answer.subarray(0, 4).toString('hex') !== '05000500') throw new Error(`answered ${answer.toString('hex', 0, 12)}`)
   return { rest: answer.subarray(12), sent }
+}
+
+/** Node loses a socket that is reset while its FIN is under way: it never closes. */
+function cutOff(socket: Socket | undefined): void {
+  if (socket !== undefined) reset(socket)
 }
 
 function portOf(address: unknown): number {

@@ -2,11 +2,17 @@
 
 import { Dice } from './datagrams.js'
 
-/** How an end writes. `tiny`: 1 to 64 bytes at a time. `small`: to 4 KiB. `any`: to 1 MiB. `bulk`: 64 KiB to 1 MiB. */
-export type Writing = 'tiny' | 'small' | 'any' | 'bulk'
+/**
+ * How an end writes. `tiny`: 1 to 64 bytes at a time. `small`: to 4 KiB. `trickle`: to 16 KiB, each a segment of its own, so
+ * that what waits for a reader is less than what makes a stream full. `any`: to 1 MiB. `bulk`: 64 KiB to 1 MiB.
+ */
+export type Writing = 'tiny' | 'small' | 'trickle' | 'any' | 'bulk'
 
-/** How an end reads. `late`: not for a while. `stalling`: it stops now and then. `slow`: it stops after each chunk. */
-export type Reading = 'fast' | 'late' | 'stalling' | 'slow'
+/**
+ * How an end reads. `stubborn`: it stops until the other end's writes go nowhere, so that the relay and all that the system
+ * holds for it are full; then again after some bytes. `stalling`: it stops for a while now and then. `slow`: after each chunk.
+ */
+export type Reading = 'fast' | 'stubborn' | 'stalling' | 'slow'
 
 /** One end of a tunnel. */
 export interface EndScript {
@@ -34,7 +40,7 @@ export interface TunnelScript {
   readonly byName: boolean
 }
 
-const LARGEST: Record<Writing, number> = { tiny: 60_000, small: 1_000_000, any: 6_000_000, bulk: 12_000_000 }
+const LARGEST: Record<Writing, number> = { tiny: 60_000, small: 1_000_000, trickle: 8_000_000, any: 6_000_000, bulk: 12_000_000 }
 
 /** Whether this is the script of a tunnel that ends well. */
 export function endsWell({ cut, client, target }: TunnelScript): boolean {
@@ -59,12 +65,12 @@ export function tunnelScript(seed: number): TunnelScript {
 }
 
 function endScript(dice: Dice, name: number, waitsForEnd: boolean): EndScript {
-  const writing = dice.of<Writing>('tiny', 'small', 'any', 'any', 'bulk', 'bulk')
+  const writing = dice.of<Writing>('tiny', 'small', 'trickle', 'trickle', 'any', 'bulk', 'bulk')
   return {
     name,
     writing,
     total: dice.roll(8) === 0 ? dice.roll(3) : dice.roll(dice.of(1_000, LARGEST[writing], LARGEST[writing])),
-    reading: dice.of<Reading>('fast', 'fast', 'late', 'stalling', 'stalling', 'slow'),
+    reading: dice.of<Reading>('fast', 'stubborn', 'stubborn', 'stubborn', 'stalling', 'slow'),
     pauses: dice.of(true, false),
     waitsForEnd,
   }
@@ -77,6 +83,8 @@ export function writeLength(writing: Writing, dice: Dice): number {
       return 1 + dice.roll(64)
     case 'small':
       return 1 + dice.roll(4_096)
+    case 'trickle':
+      return 1 + dice.roll(dice.of(256, 4_096, 16_384, 16_384))
     case 'any':
       return 1 + dice.roll(1 << dice.roll(21))
     case 'bulk':

@@ -26,6 +26,7 @@ export class RelayPeers {
     this.#child = child
     // `as`: what the program there sends.
     child.on('message', (message) => this.#onResult(message as TunnelResult))
+    child.on('error', () => {})
   }
 
   static async start(): Promise<RelayPeers> {
