@@ -114,22 +114,28 @@ export class Direction {
       this.source.pause()
       this.#awaitDrain()
     }
-    // With a second listener, somebody else has the chunk, too.
-    if (delivery === 'done' && this.#isOwn && this.source.listenerCount('data') === 1) releaseChunk(chunk)
+    if (delivery === 'done' && this.#isOwn && this.#hasOneReader) releaseChunk(chunk)
+  }
+
+  /** With a second listener, or one that calls `read()`, somebody else has each chunk, too. */
+  get #hasOneReader(): boolean {
+    return this.source.listenerCount('data') === 1 && this.source.listenerCount('readable') === 0
   }
 
   onRead(chunk: Uint8Array): Delivery {
-    const delivery = this.#deliver(chunk)
+    // It will have to wait behind others: a copy, or a byte now and then would keep a large buffer each.
+    const isBehind = this.#sink.writableLength > 0
+    const delivery = this.#deliver(isBehind ? new Uint8Array(chunk) : chunk)
     if (delivery === 'full') this.#awaitDrain()
-    return delivery
+    return isBehind && delivery === 'kept' ? 'done' : delivery
   }
 
   #deliver(chunk: Uint8Array): Delivery {
     const sink = this.#sink
     this.#owner.onProgress()
     try {
-      // Nothing waits: all that was written before has been handed over.
-      if (sink.writableLength === 0) this.#handedOver = this.bytes
+      // Nothing waits: all that was written before has been handed over, unless it has failed and is about to say so.
+      if (sink.writableLength === 0 && sink.errored === null) this.#handedOver = this.bytes
       this.bytes += chunk.length
       const wantsMore = sink.write(chunk)
       // The system has taken all of it at once. A stream that is no socket may keep what it has taken.

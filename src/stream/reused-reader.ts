@@ -7,7 +7,7 @@ const SMALL = 512
 const MEDIUM = 16_384
 // In one read as much as a receive buffer commonly holds: fewer calls of everything. 512 KiB were no faster.
 const LARGE = 262_144
-// At most 32 MiB of large buffers in use, and 4 MiB at rest.
+// At most 32 MiB of large buffers in use, and 4 MiB at rest. Beside them a tunnel whose client does not read may hold one.
 const POOL = new BufferPool(LARGE, 128, 16)
 // So many reads in a row that would have fitted a small buffer, or nearly, and the large one is given back.
 const PATIENCE = 32
@@ -93,7 +93,8 @@ export class ReusedReader {
     const chunk = length === buffer.length ? buffer : buffer.subarray(0, length)
     const receiver = this.#receiver
     if (receiver === undefined) {
-      this.#early = chunk.slice()
+      // `slice` of a Buffer is none.
+      this.#early = new Uint8Array(chunk)
       return false
     }
     const delivery = receiver.onRead(chunk)

@@ -10,7 +10,13 @@ import { type EndScript, type TunnelScript, writeLength } from './relay-script.j
 
 /** What is asked of this process. */
 export type PeersRequest =
-  | { readonly type: 'run'; readonly id: number; readonly port: number; readonly script: TunnelScript; readonly hold?: Hold }
+  | {
+      readonly type: 'run'
+      readonly id: number
+      readonly port: number
+      readonly script: TunnelScript
+      readonly hold?: Hold
+    }
   | { readonly type: 'release' }
 
 /** What both ends leave undone until they are released. `reads`: they read nothing. `ends`: they send no FIN. */

@@ -40,7 +40,13 @@ export interface TunnelScript {
   readonly byName: boolean
 }
 
-const LARGEST: Record<Writing, number> = { tiny: 60_000, small: 1_000_000, trickle: 8_000_000, any: 6_000_000, bulk: 12_000_000 }
+const LARGEST: Record<Writing, number> = {
+  tiny: 60_000,
+  small: 1_000_000,
+  trickle: 8_000_000,
+  any: 6_000_000,
+  bulk: 12_000_000,
+}
 
 /** Whether this is the script of a tunnel that ends well. */
 export function endsWell({ cut, client, target }: TunnelScript): boolean {

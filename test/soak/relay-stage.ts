@@ -34,7 +34,9 @@ export class RelayPeers {
     const { build } = createRequire(createRequire(join(process.cwd(), 'package.json')).resolve('tsup'))('esbuild')
     const options = { bundle: true, write: false, platform: 'node', format: 'cjs', logLevel: 'warning' }
     const { outputFiles } = await build({ entryPoints: ['test/soak/relay-peers.ts'], ...options })
-    const child = spawn(process.execPath, ['-e', outputFiles[0].text], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    const child = spawn(process.execPath, ['-e', outputFiles[0].text], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
     await once(child, 'spawn')
     return new RelayPeers(child)
   }
@@ -84,7 +86,12 @@ export async function relayServer(options: ServerOptions): Promise<{ server: Soc
 }
 
 /** Runs a script. @throws Error when a byte is wrong, or a tunnel that should end well does not. */
-export async function watched(peers: RelayPeers, port: number, script: TunnelScript, hold?: Hold): Promise<RelayFigures> {
+export async function watched(
+  peers: RelayPeers,
+  port: number,
+  script: TunnelScript,
+  hold?: Hold,
+): Promise<RelayFigures> {
   const { fault, isComplete, bytesUp, bytesDown } = await peers.run(port, script, hold)
   const { client, target } = script
   const isShort = endsWell(script) && !isComplete

@@ -4,7 +4,7 @@
 import { ReusedReader } from '../../src/stream/reused-reader.js'
 import { descriptors, untilEqual } from './datagrams.js'
 import { tunnelScript } from './relay-script.js'
-import { RelayPeers, type RelayFigures, relayServer, sum, watched } from './relay-stage.js'
+import { type RelayFigures, RelayPeers, relayServer, sum, watched } from './relay-stage.js'
 
 const AT_A_TIME = 64
 
