@@ -263,7 +263,7 @@ export abstract class ClientConnection implements HandshakeListener {
 
   #identify(): void {
     const limit = this.observer.identified()
-    if (limit !== undefined) this.destroy('limit', limit)
+    if (limit) this.destroy('limit', limit)
   }
 
   #close(reason: CloseReason, error: SocksError | undefined): void {
