@@ -98,7 +98,7 @@ async function checkContents(files, manifest) {
   }
   await check('the tarball contains nothing else', () => {
     const known =
-      /^(?:README\.md|LICENSE|CHANGELOG\.md|package\.json|dist\/.+|docs\/.+\.md|examples\/.+\.mjs|test\/vectors\/.+\.(?:json|md))$/
+      /^(?:README\.md|LICENSE|CHANGELOG\.md|package\.json|dist\/.+|docs\/.+\.(?:md|svg)|examples\/.+\.mjs|test\/vectors\/.+\.(?:json|md))$/
     const foreign = files.filter((file) => !known.test(file) || file.endsWith('.tsbuildinfo'))
     if (foreign.length > 0) throw new Error(foreign.join(', '))
     return `${files.length} files`
